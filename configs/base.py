@@ -1,0 +1,77 @@
+"""Defaults that every run shares. Each option can be set on the command line: --config.model.name=resnet50."""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """The shared defaults; a config file takes them and changes what is its own."""
+    config = ConfigDict()
+    config.name = "base"  # the run's name in the tables, and its folder under runs/
+    config.task = "bench"  # bench | train | explain | report
+    config.seed = 0
+
+    data = config.data = ConfigDict()
+    data.layout = "generic"  # generic | hemorica | phantom
+    data.root = ""  # folder of the data set; a phantom is generated there (default: in the workdir)
+    data.labels = ("any",)  # a logit each: any, or EPH, SDH, SAH, IPH, IVH
+    data.masks = ConfigDict({"haemorrhage": (1, 2, 3, 4, 5)})  # what CAMs are scored against: name -> mask integers
+    data.subtypes = ConfigDict({"EPH": (1,), "IPH": (2,), "IVH": (3,), "SAH": (4,), "SDH": (5,)})  # BHSD's integers
+    data.fractions = ConfigDict({"train": 0.6, "validation": 0.15, "test": 0.25})  # patients without a given split
+    data.size = 192  # side of the network's input, in pixels
+    data.windows = ((40.0, 80.0),)  # centre and width of each channel, in HU
+    data.per_slice_minmax = False  # stretch each windowed slice to its own minimum and maximum
+    data.augmentation = ConfigDict(
+        {"flip_i": 0.5, "flip_j": 0.5, "affine": 0.5, "shift": 0.05, "scale": 0.1, "rotate": 15.0}
+    )
+    data.phantom = ConfigDict({"cases": 60, "size": 128, "slices": 14})
+
+    model = config.model = ConfigDict()
+    model.name = "resnet18"  # resnet18 | resnet50 | efficientnet_v2_s
+    model.weights = ""  # a torchvision state dict (.safetensors) to start from
+    model.dtype = "float32"  # of the computation: bfloat16 on a GPU or TPU
+
+    train = config.train = ConfigDict()
+    train.epochs = 20
+    train.batch = 16  # over all devices of all hosts
+    train.optimizer = "adamw"  # adamw (warm-up, then cosine) | adam (constant rate)
+    train.learning_rate = 1e-3
+    train.warmup = 0.3  # share of the steps
+    train.weight_decay = 1e-2
+    train.positive_weight = 1.0  # weight of a positive label in the loss; 0 balances the training labels
+
+    cam = config.cam = ConfigDict()
+    cam.methods = (
+        "gradcam",
+        "hirescam",
+        "gradcam_elementwise",
+        "gradcam++",
+        "xgradcam",
+        "layercam",
+        "eigencam",
+        "eigengradcam",
+        "ablationcam",
+        "scorecam",
+        "randomcam",
+    )
+    cam.stages = ("stage1", "stage2", "stage3", "stage4")
+    cam.target = "ground_truth"  # ground_truth | predicted | a label of data.labels
+    cam.random_seeds = 10
+    cam.batch = 16  # slices at once
+    cam.chunk = 64  # ablated or masked inputs at once: what bounds the memory
+    # Costly methods on fewer slices of each split and fewer stages: 0 slices means all, no stage means all.
+    cam.scorecam = ConfigDict({"slices": 16, "stages": ("stage2",)})
+    cam.ablationcam = ConfigDict({"slices": 0, "stages": ()})
+
+    evaluation = config.eval = ConfigDict()
+    evaluation.batch = 32
+    evaluation.size = 192  # side of the grid on which pixels are counted
+    evaluation.resamples = 2000  # of the bootstrap over patients
+    evaluation.gallery = 3  # slices of each kind (typical, best, worst) in the gallery
+
+    explain = config.explain = ConfigDict()
+    explain.scans = ""  # a folder of .nii.gz files, or one file
+    explain.mask = ""  # whose choice on validation to use: a name of data.masks (default: the first)
+    explain.method = ""  # default: the one chosen on validation, and so its stage and threshold
+    explain.stage = ""
+    explain.threshold = -1.0
+    return config

@@ -1,0 +1,24 @@
+"""Real head CT in the generic layout (PHE-SICH-CT-IDS: 44 patients, 1,311 slices), ResNet-18 from scratch.
+
+python main.py --config=configs/phe_sich.py --config.data.root=/folder/of/phe_sich
+python main.py --config=configs/phe_sich.py:efficientnet_v2_s --config.data.root=/folder/of/phe_sich
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(network: str = "resnet18") -> ConfigDict:
+    """The run on real CT, for `resnet18`, `resnet50` or `efficientnet_v2_s`."""
+    config = base.get_config()
+    config.name = f"phe_sich_{network}"
+    config.model.name = network
+    config.data.masks = ConfigDict({"haematoma": (1,), "lesion": (1, 2)})
+    config.data.subtypes = ConfigDict()
+    if network == "efficientnet_v2_s":
+        config.cam.stages = ("stage1", "stage2", "stage3", "stage4", "stage5", "stage6")
+        config.cam.scorecam.stages = ("stage5",)
+        config.cam.scorecam.slices = 8
+        config.train.epochs = 10
+    return config

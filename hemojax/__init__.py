@@ -1,0 +1,1 @@
+"""Class activation maps in JAX, and the benchmark that tells which one points at a brain haemorrhage."""

@@ -1,0 +1,1 @@
+"""The benchmark: explain, score and compare with what needs no class activation map."""

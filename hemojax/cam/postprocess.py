@@ -1,0 +1,30 @@
+"""From a raw map to a heat map, in pytorch-grad-cam's order: ReLU, min-max, resize, and min-max again.
+
+PGC scales the map a second time when it fuses layers, even when there is only one. It matters: the first min-max leaves
+a maximum below 1 where the raw map is not large against 1e-7, and so does the interpolation.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def minmax(values: Float[Array, "h w"]) -> Float[Array, "h w"]:
+    """Subtracts the minimum, then divides by 1e-7 + the maximum (PGC's `scale_cam_image`). A constant gives zeros."""
+    values = values - jnp.min(values)
+    return values / (1e-7 + jnp.max(values))
+
+
+def heat(raw: Float[Array, "h w"]) -> Float[Array, "h w"]:
+    """ReLU and min-max: a raw map becomes a heat map in [0, 1] at the resolution of its stage."""
+    return minmax(jnp.maximum(raw, 0))
+
+
+def resize(values: Float[Array, "h w"], size: tuple[int, int]) -> Float[Array, "height width"]:
+    """Bilinear with half-pixel centres and without antialiasing, as cv2's INTER_LINEAR."""
+    return jax.image.resize(values, size, "linear", antialias=False)
+
+
+def full_heat(values: Float[Array, "h w"], size: tuple[int, int]) -> Float[Array, "height width"]:
+    """What PGC returns for one layer: the stage's heat map (see `heat`), resized to the image and min-maxed again."""
+    return minmax(resize(values, size))

@@ -1,0 +1,18 @@
+"""The methods by name. A new method is one function and one line here."""
+
+from hemojax.cam import eigen, gradient, perturbation, random
+from hemojax.cam.method import Method
+
+METHODS: dict[str, Method] = {
+    "gradcam": Method(frozenset({"gradients"}), gradient.gradcam),
+    "hirescam": Method(frozenset({"gradients"}), gradient.hirescam),
+    "gradcam_elementwise": Method(frozenset({"gradients"}), gradient.gradcam_elementwise),
+    "gradcam++": Method(frozenset({"gradients"}), gradient.gradcam_plus_plus),
+    "xgradcam": Method(frozenset({"gradients"}), gradient.xgradcam),
+    "layercam": Method(frozenset({"gradients"}), gradient.layercam),
+    "eigencam": Method(frozenset(), eigen.eigencam),
+    "eigengradcam": Method(frozenset({"gradients"}), eigen.eigengradcam),
+    "ablationcam": Method(frozenset({"score", "ablated_scores"}), perturbation.ablationcam),
+    "scorecam": Method(frozenset({"masked_scores"}), perturbation.scorecam),
+    "randomcam": Method(frozenset({"key"}), random.randomcam),
+}

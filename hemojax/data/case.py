@@ -1,0 +1,120 @@
+"""One scan of one patient, checked."""
+
+import dataclasses
+import gzip
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from jaxtyping import Int8, Int16, Shaped, UInt8
+from nibabel.filebasedimages import ImageFileError
+
+from hemojax.errors import UserError
+
+LABELS = ("any", "EPH", "SDH", "SAH", "IPH", "IVH")
+"""Columns of every label array. Values: 1 present, 0 absent, -1 not known."""
+
+BHSD_SUBTYPES = {"EPH": (1,), "IPH": (2,), "IVH": (3,), "SAH": (4,), "SDH": (5,)}
+"""Mask integers of the five subtypes in BHSD, which the phantom follows."""
+
+SPLITS = ("train", "validation", "test")
+
+
+class CaseError(UserError):
+    """A scan that cannot be used: its path, the reason, and what to do."""
+
+    def __init__(self, path: Path, reason: str):
+        super().__init__(f"{path}: {reason}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A scan as every later step sees it.
+
+    Attributes:
+        name: unique in the data set.
+        patient: splits never separate two cases of one patient.
+        split: one of SPLITS, or None where the data set does not say.
+        hu: the volume in HU, slices on the last axis.
+        mask: integers of the expert's mask, 0 elsewhere; all 0 where nothing was drawn.
+        labels: a row a slice, columns as in LABELS.
+        slices: the scan's own number of each slice (0-based).
+    """
+
+    name: str
+    patient: str
+    split: str | None
+    hu: Int16[np.ndarray, "h w n"]
+    mask: UInt8[np.ndarray, "h w n"]
+    labels: Int8[np.ndarray, "n 6"]
+    slices: np.ndarray
+
+
+def read_nifti(path: Path) -> tuple[Shaped[np.ndarray, "h w n"], nib.Nifti1Image]:
+    """The array of a 3-D NIfTI file, and the image with its affine.
+
+    Raises:
+        CaseError: the file is missing, truncated, no NIfTI, or not three-dimensional.
+    """
+    try:
+        image = nib.load(path)
+        array = np.asanyarray(image.dataobj)
+    except FileNotFoundError:
+        raise CaseError(path, "no such file") from None
+    except (OSError, EOFError, ValueError, zlib.error, gzip.BadGzipFile, ImageFileError) as error:
+        raise CaseError(path, f"cannot be read, copy it again ({str(error).splitlines()[0]})") from None
+    if array.ndim == 4 and array.shape[3] == 1:
+        array = array[..., 0]
+    if array.ndim != 3 or 0 in array.shape:
+        raise CaseError(path, f"is not a volume: its shape is {array.shape}, height x width x slices was expected")
+    return array, image
+
+
+def check_hu(path: Path, array: Shaped[np.ndarray, "h w n"]) -> Int16[np.ndarray, "h w n"]:
+    """HU rounded to integers.
+
+    Raises:
+        CaseError: values are not finite, complex, or beyond what 16 bits hold.
+    """
+    if array.dtype.kind not in "iuf":
+        raise CaseError(path, f"holds values of type {array.dtype}, numbers in HU were expected")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        bad = int((~np.isfinite(array)).sum())
+        raise CaseError(path, f"{bad} voxels are NaN or infinite; repair or remove this scan")
+    if array.min() < -32768 or array.max() > 32767:
+        raise CaseError(path, f"values from {array.min()} to {array.max()} are no HU")
+    return np.rint(array).astype(np.int16)
+
+
+def check_mask(path: Path, array: Shaped[np.ndarray, "h w n"], shape: tuple[int, ...]) -> UInt8[np.ndarray, "h w n"]:
+    """The mask's integers.
+
+    Raises:
+        CaseError: another shape than the scan's, or values that are no integers from 0 to 255.
+    """
+    if array.shape != shape:
+        raise CaseError(path, f"the mask's shape {array.shape} is not the scan's {shape}")
+    integers = array.astype(np.uint8)
+    if not np.array_equal(integers, array):
+        raise CaseError(path, "the mask holds values that are not integers from 0 to 255")
+    return integers
+
+
+def labels_from_mask(
+    mask: UInt8[np.ndarray, "h w n"], subtypes: Mapping[str, tuple[int, ...]], known: bool
+) -> Int8[np.ndarray, "n 6"]:
+    """Slice labels where no table gives them: a slice is positive if anything is drawn in it.
+
+    Args:
+        mask: integers of the mask.
+        subtypes: the mask integers of each subtype; the others stay unknown.
+        known: whether an expert drew a mask for this scan at all.
+    """
+    labels = np.full((mask.shape[2], len(LABELS)), -1, np.int8)
+    if known:
+        labels[:, 0] = (mask > 0).any(axis=(0, 1))
+        for name, values in subtypes.items():
+            labels[:, LABELS.index(name)] = np.isin(mask, values).any(axis=(0, 1))
+    return labels

@@ -1,0 +1,78 @@
+"""CSV tables of slice labels, as hospitals and challenges write them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hemojax.data.case import LABELS, SPLITS, CaseError
+
+TRUE = {"1", "1.0", "true", "yes"}
+FALSE = {"0", "0.0", "false", "no", "", "nan"}
+SPLIT_NAMES = {s: s for s in SPLITS} | {"training": "train", "val": "validation", "valid": "validation"}
+
+
+def read(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    """A table of slice labels, a row a slice.
+
+    Args:
+        path: CSV file.
+        columns: from the names in the file to ours: patient, slice, the names in LABELS, split. Only `patient` and
+            `slice` and one of the labels must be there.
+
+    Returns:
+        Columns patient (str), slice (int), split (str or None), and those of LABELS (1, 0, or -1 for not known).
+
+    Raises:
+        CaseError: a column is missing, or a value is not what its column holds.
+    """
+    try:
+        raw = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        raise CaseError(path, f"is not a CSV table ({str(error).splitlines()[0]})") from None
+    raw = raw.rename(columns=dict(columns))
+    for needed in ("patient", "slice", "any"):
+        if needed not in raw:
+            names = [theirs for theirs, ours in columns.items() if ours == needed]
+            raise CaseError(path, f"has no column named {' or '.join(names)}")
+    table = pd.DataFrame({"patient": raw["patient"]})
+    try:
+        table["slice"] = raw["slice"].astype(int)
+    except ValueError:
+        raise CaseError(path, "a slice number is not an integer") from None
+    for label in LABELS:
+        table[label] = _flags(path, label, raw[label]) if label in raw else np.int8(-1)
+    table["split"] = _splits(path, raw["split"]) if "split" in raw else None
+    if table.duplicated(["patient", "slice"]).any():
+        twice = table[table.duplicated(["patient", "slice"])].iloc[0]
+        raise CaseError(path, f"slice {twice['slice']} of patient {twice['patient']} stands there twice")
+    return table
+
+
+def _flags(path: Path, label: str, column: pd.Series) -> np.ndarray:
+    text = column.str.strip().str.lower()
+    odd = text[~text.isin(TRUE | FALSE)]
+    if len(odd):
+        raise CaseError(path, f"'{odd.iloc[0]}' in the column for '{label}' is neither 0 nor 1")
+    return text.isin(TRUE).to_numpy(np.int8)
+
+
+def _splits(path: Path, column: pd.Series) -> pd.Series:
+    text = column.str.strip().str.lower()
+    odd = text[~text.isin(list(SPLIT_NAMES))]
+    if len(odd):
+        raise CaseError(path, f"split '{odd.iloc[0]}' is none of {', '.join(SPLITS)}")
+    return text.map(SPLIT_NAMES)
+
+
+def split_of(path: Path, rows: pd.DataFrame) -> str | None:
+    """The split of one patient's rows.
+
+    Raises:
+        CaseError: the patient is in more than one split.
+    """
+    names = sorted(set(rows["split"].dropna()))
+    if len(names) > 1:
+        raise CaseError(path, f"patient {rows['patient'].iloc[0]} is in several splits: {', '.join(names)}")
+    return names[0] if names else None

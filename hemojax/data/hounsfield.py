@@ -1,0 +1,82 @@
+"""Hounsfield units to network inputs.
+
+A slice in HU becomes `channels` of windowed grey values in [0, 1], resized to the network's square, and normalised with
+the ImageNet statistics. Windowing comes before resizing, as it does where slices are exported as pictures: bone at
+1500 HU must not bleed into the brain beside it.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float32, Real
+from PIL import Image
+
+IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+Window = tuple[float, float]
+"""Centre and width, in HU."""
+
+
+def apply_window(hu: Real[np.ndarray, "h w"], window: Window) -> Float32[np.ndarray, "h w"]:
+    """Grey values in [0, 1]: 0 at centre - width / 2 and below, 1 at centre + width / 2 and above."""
+    centre, width = window
+    return np.clip((np.float32(hu) - np.float32(centre - width / 2)) / np.float32(width), 0, 1)
+
+
+def channels(windows: Sequence[Window]) -> int:
+    """Input channels of a network that sees these windows: one window is repeated to three, for ImageNet weights."""
+    return 3 if len(windows) == 1 else len(windows)
+
+
+def pad_square(image: Real[np.ndarray, "h w"], fill: float) -> Real[np.ndarray, "s s"]:
+    """The slice in the middle of the smallest square that holds it."""
+    h, w = image.shape
+    side = max(h, w)
+    top, left = (side - h) // 2, (side - w) // 2
+    return np.pad(image, ((top, side - h - top), (left, side - w - left)), constant_values=fill)
+
+
+def crop_square(square: Real[np.ndarray, "s s"], shape: tuple[int, int]) -> Real[np.ndarray, "h w"]:
+    """Undo `pad_square`: the part of the square that was the slice of this shape."""
+    side = square.shape[0]
+    top, left = (side - shape[0]) // 2, (side - shape[1]) // 2
+    return square[top : top + shape[0], left : left + shape[1]]
+
+
+def resize(image: Float32[np.ndarray, "h w"], size: int) -> Float32[np.ndarray, "s s"]:
+    """Bilinear with a low-pass filter when shrinking (Pillow), so that thin blood does not alias away."""
+    if image.shape == (size, size):
+        return image
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def grey(
+    hu: Real[np.ndarray, "h w"], size: int, windows: Sequence[Window], per_slice_minmax: bool
+) -> Float32[np.ndarray, "s s c"]:
+    """Windowed, squared and resized grey values in [0, 1], one channel a window.
+
+    Args:
+        hu: one slice, in HU.
+        size: side of the square result, in pixels.
+        windows: centre and width of each channel, in HU.
+        per_slice_minmax: stretch each windowed channel to the slice's own minimum and maximum in 256 steps, as the
+            Hemorica group's pipeline does.
+    """
+    planes = []
+    for window in windows:
+        plane = apply_window(hu, window)
+        if per_slice_minmax:
+            low, high = plane.min(), plane.max()
+            plane = np.round((plane - low) / max(float(high - low), 1e-6) * 255) / 255
+        planes.append(resize(pad_square(plane, 0).astype(np.float32), size))
+    return np.stack(planes, axis=-1)
+
+
+def normalise(image: Float32[np.ndarray, "s s c"]) -> Float32[np.ndarray, "s s k"]:
+    """Grey values to network inputs: one window repeated to three channels; ImageNet mean and deviation."""
+    if image.shape[-1] == 1:
+        image = np.repeat(image, 3, axis=-1)
+    if image.shape[-1] == 3:
+        return (image - IMAGENET_MEAN) / IMAGENET_STD
+    return (image - IMAGENET_MEAN.mean()) / IMAGENET_STD.mean()

@@ -1,0 +1,40 @@
+"""From the config's data section to prepared records."""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from hemojax.data import phantom, records
+from hemojax.data.datasets import LAYOUTS
+from hemojax.errors import UserError
+
+
+def prepare(config: ConfigDict, workdir: Path) -> Path:
+    """Generate the phantom if the config asks for it, and write the records unless they are there.
+
+    Returns:
+        the folder of the records, `<workdir>/records`.
+
+    Raises:
+        UserError: the layout is unknown, the folder is not given, or a case is not usable.
+    """
+    data = config.data
+    if data.layout not in (*LAYOUTS, "phantom"):
+        raise UserError(f"--config.data.layout={data.layout}: the layouts are {', '.join(LAYOUTS)} and phantom")
+    root = Path(data.root) if data.root else workdir / "phantom"
+    if data.layout == "phantom":
+        phantom.write_phantom(root, seed=config.seed, **data.phantom)
+    elif not data.root:
+        raise UserError("name the folder of the data set: --config.data.root=FOLDER")
+    read_cases = LAYOUTS["generic" if data.layout == "phantom" else data.layout]
+    subtypes = {name: tuple(values) for name, values in data.subtypes.items()}
+    fingerprint = {
+        "layout": data.layout,
+        "root": str(root.resolve()),
+        "subtypes": subtypes,
+        "fractions": data.fractions.to_dict(),
+        "phantom": data.phantom.to_dict() | {"seed": config.seed} if data.layout == "phantom" else None,
+    }
+    folder = workdir / "records"
+    records.prepare(folder, read_cases(root, subtypes), data.fractions.to_dict(), fingerprint)
+    return folder

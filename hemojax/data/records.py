@@ -1,0 +1,170 @@
+"""Records: the data set as hemojax trains on it and scores it, prepared once.
+
+A TFDS data set in array_record format, a record a slice at its own resolution, with TFDS splits train, validation and
+test that never separate the slices of a patient, and beside it `index.parquet`, the same rows without pixels: what a
+loader needs to choose and count slices without decoding any. Neither writing nor reading needs TensorFlow.
+"""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tensorflow_datasets as tfds
+from absl import logging
+
+from hemojax.data.case import LABELS, SPLITS, Case
+from hemojax.errors import UserError
+
+SLICES_A_SHARD = 2000
+FEATURES = tfds.features.FeaturesDict(
+    {
+        "hu": tfds.features.Tensor(shape=(None, None), dtype=np.int16, encoding="zlib"),
+        "mask": tfds.features.Tensor(shape=(None, None), dtype=np.uint8, encoding="zlib"),
+        "labels": tfds.features.Tensor(shape=(len(LABELS),), dtype=np.int8),
+        "case": tfds.features.Text(),
+        "patient": tfds.features.Text(),
+        "slice": tfds.features.Scalar(np.int32),
+    }
+)
+
+
+class SplitAssigner:
+    """Gives each patient without a split the one that is furthest below its share.
+
+    Patients with and without haemorrhage are dealt separately, so that every split has its share of both.
+
+    Args:
+        fractions: share of each split; they need not add up to 1.
+    """
+
+    def __init__(self, fractions: Mapping[str, float]):
+        self._fractions = fractions
+        self._dealt: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
+        self._of: dict[str, str] = {}
+
+    def __call__(self, case: Case) -> str:
+        """The split of the case's patient.
+
+        Raises:
+            UserError: the data set gives two cases of one patient different splits.
+        """
+        known = self._of.get(case.patient)
+        if known and case.split and known != case.split:
+            raise UserError(f"patient {case.patient} is in several splits: {known}, {case.split}")
+        split = known or case.split
+        dealt = self._dealt[bool((case.labels[:, 0] == 1).any())]
+        if split is None:
+            split = max(SPLITS, key=lambda s: self._fractions[s] * (dealt.total() + 1) - dealt[s])
+        if not known:
+            dealt[split] += 1
+            self._of[case.patient] = split
+        return split
+
+
+def prepare(
+    folder: Path, cases: Iterable[Case], fractions: Mapping[str, float], fingerprint: Mapping[str, Any]
+) -> None:
+    """Write the records of these cases, unless the folder holds them already.
+
+    They are written beside the folder and moved there when complete, so that a killed or failed preparation leaves
+    nothing behind that a later run could mistake for a data set.
+
+    Args:
+        folder: where the data set goes.
+        cases: the cases; not touched if the records are there.
+        fractions: share of train, validation and test, for patients to whom the data set gives no split.
+        fingerprint: what the records depend on (layout, folder, ...). Records with another one are made again.
+
+    Raises:
+        UserError: a case is not usable, or a split has no positive or no negative slice.
+    """
+    wanted = json.loads(json.dumps(dict(fingerprint)))
+    stamp = folder / "fingerprint.json"
+    if stamp.exists() and json.loads(stamp.read_text()) == wanted:
+        return
+    unfinished = folder.with_name(folder.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        index = _write(unfinished, cases, SplitAssigner(fractions))
+        check_splits(index)
+    except UserError:
+        shutil.rmtree(unfinished)
+        raise
+    index.to_parquet(unfinished / "index.parquet", index=False)
+    (unfinished / "fingerprint.json").write_text(json.dumps(wanted))
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
+
+
+def _write(folder: Path, cases: Iterable[Case], assign: SplitAssigner) -> pd.DataFrame:
+    identity = tfds.core.dataset_info.DatasetIdentity(
+        name="slices", version=tfds.core.Version("1.0.0"), data_dir=str(folder), module_name="hemojax"
+    )
+    writer = tfds.core.SequentialWriter(
+        tfds.core.DatasetInfo(builder=identity, features=FEATURES, description="Head-CT slices with their masks."),
+        max_examples_per_shard=SLICES_A_SHARD,
+        file_format="array_record",
+    )
+    rows: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    in_split: Counter[str] = Counter()
+    writer.initialize_splits(list(SPLITS))
+    for case in cases:
+        if case.name in seen:
+            raise UserError(f"two cases are named {case.name}; give each its own name")
+        seen.add(case.name)
+        split = assign(case)
+        last = max(int(case.slices.max()), 1)
+        for n, number in enumerate(case.slices):
+            drawn = np.ascontiguousarray(case.mask[..., n])
+            names = {"case": case.name, "patient": case.patient, "slice": int(number)}
+            hu = np.ascontiguousarray(case.hu[..., n])
+            writer.add_examples({split: [{"hu": hu, "mask": drawn, "labels": case.labels[n], **names}]})
+            rows.append(
+                {
+                    "split": split,
+                    "record": in_split[split],
+                    **names,
+                    "position": number / last,
+                    "height": hu.shape[0],
+                    "width": hu.shape[1],
+                    "drawn": np.unique(drawn[drawn > 0]).tolist(),
+                    **dict(zip(LABELS, case.labels[n].tolist(), strict=True)),
+                }
+            )
+            in_split[split] += 1
+        logging.info("prepared %s (%s, %d slices)", case.name, split, len(case.slices))
+    writer.close_all()
+    return pd.DataFrame(rows)
+
+
+def check_splits(index: pd.DataFrame) -> None:
+    """Refuse a data set on which nothing can be trained or measured.
+
+    Raises:
+        UserError: a split is empty, or has no positive or no negative slice.
+    """
+    for split in SPLITS:
+        labels = index.loc[index["split"] == split, "any"] if len(index) else []
+        for value, kind in ((1, "positive"), (0, "negative")):
+            if not (np.asarray(labels) == value).any():
+                raise UserError(
+                    f"split '{split}' has no {kind} slice: bring more patients, or set the column 'split' of slices.csv"
+                )
+
+
+def read_index(folder: Path, split: str) -> pd.DataFrame:
+    """The rows of one split in record order, without pixels."""
+    index = pd.read_parquet(folder / "index.parquet")
+    return index[index["split"] == split].sort_values("record").reset_index(drop=True)
+
+
+def data_source(folder: Path, split: str) -> Any:
+    """Random access to the records of one split: `source[i]` is a dict of hu, mask, labels, case, patient, slice."""
+    return tfds.builder_from_directory(str(folder)).as_data_source(split)

@@ -1,0 +1,38 @@
+"""Networks by name."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from hemojax.errors import UserError
+from hemojax.models.efficientnet_v2 import EfficientNetV2
+from hemojax.models.resnet import ResNet
+from hemojax.models.staged import StagedNetwork
+
+MODELS: dict[str, Callable[..., StagedNetwork]] = {
+    "resnet18": partial(ResNet, depths=(2, 2, 2, 2)),
+    "resnet34": partial(ResNet, depths=(3, 4, 6, 3)),
+    "resnet50": partial(ResNet, depths=(3, 4, 6, 3), bottleneck=True),
+    "resnet101": partial(ResNet, depths=(3, 4, 23, 3), bottleneck=True),
+    "efficientnet_v2_s": EfficientNetV2,
+}
+
+
+def create(name: str, outputs: int, **options: Any) -> StagedNetwork:
+    """Makes the network `name` of `MODELS` with `outputs` logits.
+
+    Args:
+        name: a key of `MODELS`.
+        outputs: number of logits.
+        **options: the network's attributes: `dtype` and `axis_name`; for EfficientNetV2 also `dropout` and
+            `stochastic_depth`.
+
+    Raises:
+        UserError: the name is unknown, or the network has no such option.
+    """
+    if name not in MODELS:
+        raise UserError(f"unknown network {name!r}; the networks are {', '.join(MODELS)}")
+    try:
+        return MODELS[name](outputs=outputs, **options)
+    except TypeError as error:
+        raise UserError(f"network {name}: {error}") from error

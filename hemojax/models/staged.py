@@ -1,0 +1,91 @@
+"""The contract between networks and class activation maps: a network that can stop at, and start from, a stage."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from hemojax.errors import UserError
+
+
+class StagedNetwork(nn.Module):
+    """A classifier as an ordered chain of named stages, then pooling and a linear layer.
+
+    A subclass names its stages (`stages`), runs one of them (`run_stage`) and turns the last one's output into
+    logits (`classify`). Its submodules carry torchvision's names with `_` for `.` (see `pretrained`), which also
+    keeps them apart from the stage names: linen reserves those for the sown and the perturbed values.
+
+    Attributes:
+        outputs: number of logits.
+        dtype: dtype of the computation. Parameters and batch statistics are at least float32 (`param_dtype`).
+        axis_name: the mapped axis over which batch norm shares its statistics in training (`jax.pmap`), or None.
+    """
+
+    outputs: int
+    dtype: DTypeLike = jnp.float32
+    axis_name: str | None = None
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages, first to last."""
+        raise NotImplementedError
+
+    @property
+    def param_dtype(self) -> DTypeLike:
+        """float32, or float64 where the computation is in float64."""
+        return jnp.promote_types(jnp.float32, self.dtype)
+
+    def run_stage(self, name: str, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 c2"]:
+        """Output of stage `name`, given the output of the stage before it."""
+        raise NotImplementedError
+
+    def classify(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b outputs"]:
+        """Logits from the last stage's output."""
+        raise NotImplementedError
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b h w c"],
+        train: bool = False,
+        after: str | None = None,
+        until: str | None = None,
+    ) -> Float[Array, "b ..."]:
+        """Runs the network, or the part of it between two stages.
+
+        Args:
+            x: images (NHWC), or the output of stage `after` where that is given.
+            train: batch norm takes the statistics of the batch (and updates the running ones, collection
+                "batch_stats"), dropout and stochastic depth are active (random numbers "dropout").
+            after: start behind this stage.
+            until: stop at this stage's output.
+
+        Returns:
+            Logits `(b, outputs)`; with `until`, that stage's output `(b, h, w, c)`.
+
+        Raises:
+            UserError: a stage is unknown, or `until` does not come after `after`.
+        """
+        first = 0 if after is None else self._index(after) + 1
+        last = len(self.stages) if until is None else self._index(until) + 1
+        if until is not None and first >= last:
+            raise UserError(f"stage {until!r} does not come after stage {after!r}")
+        x = x.astype(self.dtype)
+        for name in self.stages[first:last]:
+            x = self.tap(name, self.run_stage(name, x, train))
+        return x if until is not None else self.classify(x, train)
+
+    def tap(self, name: str, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Adds the variable "perturbations"/`name` if there is one, then sows x into "intermediates"/`name`.
+
+        The gradient with respect to a perturbation of zero is the gradient with respect to the stage's output, so
+        one backward pass gives it for every stage.
+        """
+        x = self.perturb(name, x)
+        self.sow("intermediates", name, x, init_fn=lambda: None, reduce_fn=lambda _, new: new)
+        return x
+
+    def _index(self, stage: str) -> int:
+        if stage not in self.stages:
+            raise UserError(f"unknown stage {stage!r}; the stages are {', '.join(self.stages)}")
+        return self.stages.index(stage)

@@ -1,0 +1,213 @@
+"""Figures of the report and of a scan. Each function returns a matplotlib Figure made without pyplot, so nothing is shared.
+
+A slice is drawn as in radiology: anterior up, the patient's right on the viewer's left. The true mask is outlined in green,
+the predicted one in cyan, predicted boxes are dashed, and a heat map lies over the CT in `HEAT_COLOURS`, clear where it is 0.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Real, Shaped
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from scipy import ndimage
+from skimage import measure
+
+from hemojax.reporting.tables import replacing
+
+DPI = 150
+BRAIN_WINDOW = (0, 80)
+HEAT_COLOURS = "inferno"
+TRUE_COLOUR = "#2ee66b"
+PREDICTED_COLOUR = "#35d0ff"
+KINDS = ("typical", "best", "worst")
+_CELL: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
+_CAPTION: dict[str, Any] = {"ha": "right", "fontsize": 8}
+
+
+class Flips(NamedTuple):
+    """How a slice (first two array axes) becomes a picture: transposed first, then rows and columns reversed.
+
+    `left` is the letter of the body's side that comes to lie on the viewer's left: R, or A on a sagittal slice.
+    """
+
+    transpose: bool
+    rows: bool
+    columns: bool
+    left: str
+
+
+def flips(affine: Float[np.ndarray, "4 4"]) -> Flips:
+    """The turn that puts anterior up and the patient's right on the viewer's left.
+
+    For slices that are not axial, superior is up, and anterior is on the left of a sagittal slice.
+    """
+    rank = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
+    codes = nib.aff2axcodes(affine)[:2]
+    transpose = rank[codes[0]] < rank[codes[1]]
+    down, across = codes[::-1] if transpose else codes
+    # A code names the end towards which the index grows; on a picture it grows down and to the viewer's right.
+    return Flips(transpose, rows=down in "RAS", columns=across in "RAS", left="R" if across in "RL" else "A")
+
+
+def display(slice_2d: Shaped[np.ndarray, "h w"], flips: Flips) -> Shaped[np.ndarray, "rows columns"]:
+    """A slice of the array turned into rows (from the top) and columns (from the left) of a picture."""
+    turned = slice_2d.T if flips.transpose else slice_2d
+    return turned[:: -1 if flips.rows else 1, :: -1 if flips.columns else 1]
+
+
+def write_figure(path: Path, figure: Figure) -> None:
+    """Writes a PNG; the same figure gives the same bytes."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=DPI, facecolor=figure.get_facecolor(), metadata={"Software": None})
+
+
+def new_figure(width: float, height: float, background: str = "white") -> Figure:
+    """An empty figure of that size in inches on the Agg canvas."""
+    figure = Figure(figsize=(width, height), facecolor=background)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def overlay(
+    axes: Axes,
+    ct: Real[np.ndarray, "rows columns"],
+    heat: Float[np.ndarray, "rows columns"] | None,
+    *,
+    window: tuple[float, float] = BRAIN_WINDOW,
+    aspect: float = 1.0,
+) -> None:
+    """Draws a CT slice in a window and, over it, a heat map in [0, 1] that is clear at 0 and half opaque at 1.
+
+    Args:
+      axes: where to.
+      ct: values in the unit of `window`.
+      heat: the map, or None.
+      window: values drawn black and white.
+      aspect: height of a pixel over its width.
+    """
+    axes.set_axis_off()
+    axes.imshow(ct, cmap="gray", vmin=window[0], vmax=window[1], aspect=aspect, interpolation="antialiased")
+    if heat is not None:
+        alpha = 0.5 * np.sqrt(np.clip(heat, 0, 1))
+        axes.imshow(heat, cmap=HEAT_COLOURS, vmin=0, vmax=1, alpha=alpha, aspect=aspect, interpolation="antialiased")
+
+
+def outline(axes: Axes, mask: Bool[np.ndarray, "rows columns"], colour: str, width: float = 1.0) -> None:
+    """Draws the border of a mask."""
+    for line in measure.find_contours(np.pad(mask, 1).astype(np.float32), 0.5):
+        axes.plot(line[:, 1] - 1, line[:, 0] - 1, color=colour, linewidth=width, solid_joinstyle="round")
+
+
+def boxes(axes: Axes, mask: Bool[np.ndarray, "rows columns"], colour: str) -> None:
+    """Draws one dashed box around each 8-connected component of a mask."""
+    for region in measure.regionprops(measure.label(mask, connectivity=2)):
+        top, left, bottom, right = region.bbox
+        corner = (left - 0.5, top - 0.5)
+        style = {"fill": False, "edgecolor": colour, "linewidth": 0.9, "linestyle": (0, (3, 2))}
+        axes.add_patch(Rectangle(corner, right - left, bottom - top, **style))
+
+
+def head_window(hu: Real[np.ndarray, "h w s"], margin: float = 0.03) -> tuple[slice, slice]:
+    """The part of the first two axes that holds the head in any slice, with a margin (share of the axis)."""
+    inside = (hu > 0).any(axis=2)
+    # Opening takes the thin shell of a head holder away; the largest piece that is left is the head.
+    inside = ndimage.binary_opening(inside, iterations=max(1, min(inside.shape) // 128))
+    labels = measure.label(inside)
+    if not labels.any():
+        return slice(None), slice(None)
+    head = labels == 1 + np.argmax(np.bincount(labels.flat)[1:])
+    ranges = []
+    for axis, size in enumerate(head.shape):
+        found, extra = np.flatnonzero(head.any(axis=1 - axis)), round(margin * size)
+        ranges.append(slice(max(found[0] - extra, 0), min(found[-1] + 1 + extra, size)))
+    return ranges[0], ranges[1]
+
+
+def dice_grid(summary: pd.DataFrame, mask: str) -> Figure:
+    """Stage x method heat map of pooled Dice, the methods from best to worst, the best cell framed.
+
+    Args:
+      summary: one row a (stage, method) of one mask, split and threshold rule, with the columns `stage`, `method`, `dice`, `n`,
+        `patients`, `split` and `rule`; stages are drawn from deep to shallow in the order in which they first appear.
+      mask: name of the mask target, for the title.
+    """
+    best = summary.groupby("method", sort=True)["dice"].max().sort_values(ascending=False, kind="stable")
+    stages = list(dict.fromkeys(summary["stage"]))[::-1]
+    values = summary.pivot(index="stage", columns="method", values="dice").loc[stages, best.index].to_numpy()
+    slices = summary.pivot(index="stage", columns="method", values="n").loc[stages, best.index].to_numpy()
+    most, patients = int(summary["n"].max()), int(summary["patients"].max())
+
+    figure = new_figure(1.9 + 0.66 * len(best), 1.75 + 0.36 * len(stages))
+    axes = figure.subplots()
+    top = max(0.1, math.ceil(10 * np.nanmax(values)) / 10)
+    image = axes.pcolormesh(values, cmap="viridis", vmin=0, vmax=top, edgecolors="white", linewidth=1.5)
+    axes.invert_yaxis()
+    axes.set_xticks(np.arange(len(best)) + 0.5, best.index, rotation=35, ha="right", rotation_mode="anchor")
+    axes.set_yticks(np.arange(len(stages)) + 0.5, stages)
+    axes.tick_params(length=0, labelsize=8)
+    axes.spines[:].set_visible(False)
+    partial = False
+    for row, column in np.argwhere(np.isfinite(values)):
+        value, fewer = values[row, column], slices[row, column] < most
+        partial |= bool(fewer)
+        colour = "white" if value < 0.6 * top else "black"
+        axes.text(column + 0.5, row + 0.52, f"{value:.2f}{'*' if fewer else ''}", **_CELL, color=colour)
+    row, column = np.unravel_index(np.nanargmax(values), values.shape)
+    axes.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor="#e8432e", linewidth=1.8, zorder=3))
+    bar = figure.colorbar(image, ax=axes, pad=0.02, aspect=12)
+    bar.set_label("pooled Dice", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    bar.outline.set_visible(False)
+    split, rule = summary["split"].iloc[0], summary["rule"].iloc[0]
+    axes.set_title(f"Pooled Dice of the {mask} by stage and method", fontsize=10, loc="left", pad=20, weight="bold")
+    note = f"{split} split, {rule}; n = {most} slices of {patients} patients" + ("; * fewer slices" if partial else "")
+    axes.text(0, 1.02, note, transform=axes.transAxes, fontsize=8, color="0.35", va="bottom")
+    return figure
+
+
+def gallery(arrays: Mapping[str, Shaped[np.ndarray, "..."]], mask: str) -> Figure:
+    """Typical, best and worst slices, a row each: CT, true outline, heat map, and predicted mask with its boxes.
+
+    Args:
+      arrays: what `gallery.npz` holds, (n, h, w) images already turned for display: `ct` uint8 in the display window,
+        `truth` bool, `heat` float32 in [0, 1]; and (n,) `threshold`, `dice`, `kind` (typical, best or worst), `mask`, `case`,
+        `slice`, `method`, `stage`.
+      mask: the mask target to draw.
+    """
+    chosen = [index for kind in KINDS for index in np.flatnonzero((arrays["mask"] == mask) & (arrays["kind"] == kind))]
+    columns = ("brain window", "true mask", "heat map", "predicted mask, boxes")
+    height, width = arrays["ct"].shape[1:]
+    tall = 1.75 * height / width
+    total = len(chosen) * tall + 0.8
+    figure = new_figure(1.35 + 1.75 * len(columns), total)
+    grid = figure.subplots(len(chosen), len(columns), squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
+    left = 1.35 / figure.get_figwidth()
+    figure.subplots_adjust(left=left, right=0.998, bottom=0.01, top=1 - 0.78 / total)
+    for axes, name in zip(grid[0], columns, strict=True):
+        axes.set_title(name, fontsize=8, pad=3)
+    for row, index in zip(grid, chosen, strict=True):
+        ct, truth, heat = (arrays[name][index] for name in ("ct", "truth", "heat"))
+        predicted = heat > arrays["threshold"][index]
+        for axes, map_2d in zip(row, (None, None, heat, None), strict=True):
+            overlay(axes, ct, map_2d, window=(0, 255))
+        outline(row[1], truth, TRUE_COLOUR)
+        outline(row[3], truth, TRUE_COLOUR, 0.7)
+        outline(row[3], predicted, PREDICTED_COLOUR)
+        boxes(row[3], predicted, PREDICTED_COLOUR)
+        words = [f"case {arrays['case'][index]}", f"slice {arrays['slice'][index]}"]
+        words += [f"Dice {arrays['dice'][index]:.2f}", f"threshold {arrays['threshold'][index]:.2f}"]
+        row[0].text(-0.04, 0.56, str(arrays["kind"][index]), transform=row[0].transAxes, **_CAPTION, va="bottom", weight="bold")
+        row[0].text(-0.04, 0.5, "\n".join(words), transform=row[0].transAxes, **_CAPTION, va="top")
+    method, stage = arrays["method"][chosen[0]], arrays["stage"][chosen[0]]
+    figure.text(0.01, 1 - 0.08 / total, f"{method} at {stage}: {mask}", fontsize=10, weight="bold", va="top")
+    note = "green: true; cyan: predicted, its boxes dashed; heat map from 0 (clear) to 1 (yellow)"
+    figure.text(0.01, 1 - 0.3 / total, note, fontsize=7.5, color="0.35", va="top")
+    return figure

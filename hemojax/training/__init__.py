@@ -1,0 +1,1 @@
+"""Training with `jax.pmap`, checkpoints with orbax."""

@@ -1,0 +1,172 @@
+"""Training from the records to the best checkpoint; a killed run goes on from its last epoch."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+from tensorboardX import SummaryWriter
+
+from hemojax import models
+from hemojax.data import hounsfield, loader, records
+from hemojax.errors import UserError
+from hemojax.metrics import classification
+from hemojax.models import pretrained
+from hemojax.models.staged import StagedNetwork
+from hemojax.progress import Progress
+from hemojax.training import predict, state, step
+from hemojax.training.checkpoints import Checkpoints
+from hemojax.training.state import Variables
+
+
+def create_network(config: ConfigDict, axis_name: str | None = None) -> StagedNetwork:
+    """The config's network with a logit for each label."""
+    return models.create(
+        config.model.name, len(config.data.labels), dtype=jnp.dtype(config.model.dtype), axis_name=axis_name
+    )
+
+
+def initial_variables(config: ConfigDict) -> Variables:
+    """Fresh variables from the seed, or the given weights with a fresh classifier."""
+    network = create_network(config)
+    key = jax.random.key(config.seed)
+    variables = state.initialise(network, config.data.size, hounsfield.channels(config.data.windows), key)
+    if config.model.weights:
+        variables = pretrained.load_torchvision(Path(config.model.weights), network, variables)
+    return variables
+
+
+def best_variables(config: ConfigDict, workdir: Path) -> Variables:
+    """The variables of the run's best epoch.
+
+    Raises:
+        UserError: nothing was trained there.
+    """
+    network = create_network(config)
+    channels = hounsfield.channels(config.data.windows)
+    like = jax.eval_shape(lambda: state.initialise(network, config.data.size, channels, jax.random.key(0)))
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    try:
+        return checkpoints.best(like)
+    finally:
+        checkpoints.close()
+
+
+def train(config: ConfigDict, folder: Path, workdir: Path) -> None:
+    """Train the config's network on the records in `folder`, up to `config.train.epochs`.
+
+    Writes under `workdir`: `checkpoints/` (last and best), `train.jsonl` (a line a step and a line an epoch) and
+    `events/` (the same for TensorBoard). If they are there already, training goes on from the last epoch.
+
+    Raises:
+        UserError: the batch cannot be split over the devices, or is larger than the training split.
+    """
+    devices = jax.local_device_count()
+    per_process = config.train.batch // jax.process_count()
+    if config.train.batch % jax.device_count():
+        raise UserError(f"--config.train.batch={config.train.batch} is not a multiple of {jax.device_count()} devices")
+    per_epoch = loader.batches_an_epoch(folder, per_process)
+    if per_epoch == 0:
+        raise UserError(f"--config.train.batch={config.train.batch} is larger than the training split")
+    steps = config.train.epochs * per_epoch
+    optimiser = state.optimizer(config.train, steps)
+    current = state.create(initial_variables(config), optimiser)
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    done, current = checkpoints.last(current) or (0, current)
+    if done >= config.train.epochs:
+        checkpoints.close()
+        return
+
+    run_step = step.build(
+        create_network(config, step.AXIS),
+        optimiser,
+        positive_weights(records.read_index(folder, "train"), config),
+        jax.random.fold_in(jax.random.key(config.seed), 1),
+    )
+    infer = predict.build(create_network(config))
+    log = Log(workdir, done)
+    batches = loader.train_batches(folder, config.data, per_process, config.seed, done * per_epoch, steps)
+    with Progress("training", steps, done * per_epoch) as progress:
+        for epoch in range(done + 1, config.train.epochs + 1):
+            losses = []
+            for number in range((epoch - 1) * per_epoch, epoch * per_epoch):
+                batch = {k: v.reshape(devices, -1, *v.shape[1:]) for k, v in next(batches).items()}
+                current, metrics = run_step(current, batch["image"], batch["labels"])
+                losses.append(float(metrics["loss"]))
+                log.write("step", epoch, number + 1, {k: float(v) for k, v in metrics.items()})
+                progress.advance(f"epoch {epoch}, loss {losses[-1]:.3f}")
+            table = predict.logits(infer, current.variables, folder, "validation", config.data, config.eval.batch)
+            scores = {"train_loss": float(np.mean(losses)), **validation_scores(table)}
+            if not math.isfinite(scores["train_loss"]):
+                raise UserError(
+                    f"the training loss of epoch {epoch} is not finite; lower --config.train.learning_rate"
+                )
+            log.write("epoch", epoch, epoch * per_epoch, scores)
+            checkpoints.save(epoch, current, scores["validation_loss"])
+            progress.line(f"epoch {epoch:3d}  " + "  ".join(f"{k} {v:.4f}" for k, v in scores.items()))
+    log.close()
+    checkpoints.close()
+
+
+def positive_weights(index: pd.DataFrame, config: ConfigDict) -> Float[Array, " l"]:
+    """Weight of a positive label in the loss; `train.positive_weight=0` gives negatives / positives of each label.
+
+    Raises:
+        UserError: a label is not known for every training slice, or never positive.
+    """
+    weights = []
+    for label in config.data.labels:
+        column = index[label].to_numpy()
+        if (column < 0).any() or not (column > 0).any():
+            why = "not known for every" if (column < 0).any() else "positive in no"
+            raise UserError(f"--config.data.labels: {label} is {why} training slice; choose other labels")
+        balanced = (column == 0).sum() / (column > 0).sum()
+        weights.append(config.train.positive_weight or balanced)
+    return jnp.asarray(weights, jnp.float32)
+
+
+def validation_scores(table: pd.DataFrame) -> dict[str, float]:
+    """Loss, and AUROC of the first label, of a table of logits."""
+    truth, logit = table["truth"].to_numpy(np.float64), table["logit"].to_numpy(np.float64)
+    first = table[table["label"] == table["label"].iloc[0]]
+    return {
+        "validation_loss": float(np.mean(np.logaddexp(0, logit) - truth * logit)),
+        "validation_auroc": classification.auroc(first["truth"].to_numpy(), first["logit"].to_numpy()),
+    }
+
+
+class Log:
+    """Figures of every step and epoch, as lines of JSON and as TensorBoard events.
+
+    Args:
+        workdir: the run's folder.
+        epochs: epochs that stand; lines of later ones, from a run that was killed, are dropped.
+    """
+
+    def __init__(self, workdir: Path, epochs: int):
+        path = workdir / "train.jsonl"
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["epoch"] <= epochs]
+        path.write_text("".join(kept))
+        self._file = path.open("a")
+        purge = json.loads(kept[-1])["step"] + 1 if kept else 0
+        self._events = SummaryWriter(str(workdir / "events"), purge_step=purge)
+
+    def write(self, kind: str, epoch: int, number: int, figures: dict[str, float]) -> None:
+        """One line, and an event for each figure."""
+        row: dict[str, Any] = {"kind": kind, "epoch": epoch, "step": number, **figures}
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        for name, value in figures.items():
+            self._events.add_scalar(f"{kind}/{name}", value, number)
+
+    def close(self) -> None:
+        """Finish both files."""
+        self._file.close()
+        self._events.close()

@@ -1,0 +1,51 @@
+"""Logits of many slices: the network as a classifier, without dropout and with the running statistics."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from hemojax.data import loader, records
+from hemojax.models.staged import StagedNetwork
+from hemojax.training.state import Variables
+
+Predict = Callable[[Variables, Float[Array, "b s s c"]], Float[Array, "b l"]]
+
+
+def device_mesh() -> Mesh:
+    """All devices of this process, along one axis over which batches are split."""
+    return jax.make_mesh((jax.local_device_count(),), ("data",), devices=jax.local_devices())
+
+
+def build(network: StagedNetwork) -> Predict:
+    """Compiled inference with the batch split over the devices; its size must be a multiple of their number."""
+    mesh = device_mesh()
+    split, whole = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
+    return jax.jit(network.apply, in_shardings=(whole, split), out_shardings=split)
+
+
+def logits(
+    predict: Predict, variables: Variables, folder: Path, split: str, data: ConfigDict, batch_size: int
+) -> pd.DataFrame:
+    """Logits of every slice of a split.
+
+    Returns:
+        a row a slice and label, in the index's order: case, patient, slice, split, label, truth, logit, probability;
+        slices whose truth is not known (-1) are left out.
+    """
+    index = records.read_index(folder, split)
+    batches = loader.evaluation_batches(folder, split, np.arange(len(index), dtype=np.int32), data, batch_size)
+    values = np.concatenate([np.asarray(predict(variables, b["image"]))[b["valid"]] for b in batches])
+    frames = []
+    for column, label in enumerate(data.labels):
+        frame = index[["case", "patient", "slice", "split"]].assign(
+            label=label, truth=index[label].astype(np.int8), logit=values[:, column].astype(np.float32)
+        )
+        frames.append(frame.assign(probability=1 / (1 + np.exp(-frame["logit"].to_numpy(np.float64)))))
+    table = pd.concat(frames, ignore_index=True)
+    return table[table["truth"] >= 0].reset_index(drop=True)

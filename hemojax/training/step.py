@@ -1,0 +1,74 @@
+"""One step of training, on every device at once."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from hemojax.models.staged import StagedNetwork
+from hemojax.training.state import TrainState
+
+AXIS = "device"
+"""Name of the pmapped axis; networks are created with it, so that batch norm sees the whole batch."""
+
+Metrics = dict[str, Float[Array, ""]]
+
+
+def loss(
+    logits: Float[Array, "*b l"], labels: Float[Array, "*b l"], positive_weight: Float[Array, " l"]
+) -> Float[Array, ""]:
+    """Mean binary cross-entropy; the term of a positive label is multiplied by its weight."""
+    positive = positive_weight * labels * jax.nn.log_sigmoid(logits)
+    return -jnp.mean(positive + (1 - labels) * jax.nn.log_sigmoid(-logits))
+
+
+def gradients(
+    network: StagedNetwork,
+    state: TrainState,
+    image: Float[Array, "b s s c"],
+    labels: Float[Array, "b l"],
+    positive_weight: Float[Array, " l"],
+    key: PRNGKeyArray,
+) -> tuple[TrainState, Float[Array, ""]]:
+    """Gradients on this device's share of the batch, averaged over the devices.
+
+    Must run under an axis named AXIS.
+
+    Returns:
+        a state whose `params` are the gradients and whose `batch_stats` are the new statistics, and the mean loss.
+    """
+
+    def objective(params):
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        logits, updates = network.apply(
+            variables, image, train=True, mutable=["batch_stats"], rngs={"dropout": key}
+        )
+        return loss(logits, labels, positive_weight), updates["batch_stats"]
+
+    (value, batch_stats), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+    grads, value, batch_stats = jax.lax.pmean((grads, value, batch_stats), AXIS)
+    return state.replace(params=grads, batch_stats=batch_stats), value
+
+
+def build(
+    network: StagedNetwork,
+    optimiser: optax.GradientTransformation,
+    positive_weight: Float[Array, " l"],
+    key: PRNGKeyArray,
+) -> Callable[[TrainState, Float[Array, "d b s s c"], Float[Array, "d b l"]], tuple[TrainState, Metrics]]:
+    """The pmapped step: the state goes in and out once, not a copy a device; the batch has a leading device axis.
+
+    Dropout differs from device to device and from step to step, and is the same whenever a step is run again.
+    """
+
+    def step(state: TrainState, image: Array, labels: Array) -> tuple[TrainState, Metrics]:
+        own_key = jax.random.fold_in(jax.random.fold_in(key, state.step), jax.lax.axis_index(AXIS))
+        new, value = gradients(network, state, image, labels, positive_weight, own_key)
+        updates, opt_state = optimiser.update(new.params, state.opt_state, state.params)
+        metrics = {"loss": value, "gradient_norm": optax.global_norm(new.params)}
+        params = optax.apply_updates(state.params, updates)
+        return new.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
+
+    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, 0), out_axes=(None, None))

@@ -1,0 +1,97 @@
+"""Makes pytorch_grad_cam.npz: what pytorch-grad-cam 1.5.7 gives for the network of `toy.py`, in float64.
+
+Run by hand where torch and grad-cam are installed (requirements-compare.txt): `python make_golden.py`. It holds the network's
+parameters under flax's names, the images (NHWC), and for each activation function (silu, relu), stage and method the raw
+map, before ReLU and scaling; "final/..." are the maps that the library returns.
+
+Its ScoreCAM upsamples with aligned corners, hemojax with half-pixel centres: for the golden file it is made to do the latter.
+"""
+
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytorch_grad_cam as pgc
+import torch
+from torch import nn
+
+FILE = Path(__file__).with_name("pytorch_grad_cam.npz")
+SIZE = (16, 24)  # not square, to tell height from width
+WIDTHS = (5, 6, 7)
+LABELS, SIGNS = (1, 2), (1.0, -1.0)
+METHODS = {
+    "gradcam": pgc.GradCAM,
+    "hirescam": pgc.HiResCAM,
+    "gradcam_elementwise": pgc.GradCAMElementWise,
+    "gradcam++": pgc.GradCAMPlusPlus,
+    "xgradcam": pgc.XGradCAM,
+    "layercam": pgc.LayerCAM,
+    "eigencam": pgc.EigenCAM,
+    "eigengradcam": pgc.EigenGradCAM,
+    "ablationcam": pgc.AblationCAM,
+    "scorecam": pgc.ScoreCAM,
+}
+
+
+class Toy(nn.Module):
+    def __init__(self, activation):
+        super().__init__()
+        for number, (before, after) in enumerate(zip((3, *WIDTHS), WIDTHS, strict=False), start=1):
+            self.add_module(f"stage{number}", nn.Sequential(nn.Conv2d(before, after, 3, 2, 1), activation()))
+        self.dense = nn.Linear(WIDTHS[-1], 3)
+
+    def forward(self, x):
+        x = self.stage3(self.stage2(self.stage1(x)))
+        return self.dense(torch.tanh(x.mean(dim=(2, 3))))
+
+
+def parameters(network):
+    """The parameters in flax's layout and under flax's names."""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            weight = module.weight.detach().numpy()
+            kernel = weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else weight.T
+            yield f"params/{'dense' if weight.ndim == 2 else 'conv_' + name.split('.')[0]}/kernel", kernel
+            yield f"params/{'dense' if weight.ndim == 2 else 'conv_' + name.split('.')[0]}/bias", module.bias.detach().numpy()
+
+
+def explained(network, stage, method, images):
+    """The library's raw and final maps."""
+    raw = []
+
+    def remember(cam, *args):
+        raw.append(type(cam).get_cam_image(cam, *args))
+        return raw[-1]
+
+    targets = [lambda logits, label=label, sign=sign: sign * logits[label] for label, sign in zip(LABELS, SIGNS, strict=True)]
+    half_pixel = partial(nn.Upsample, mode="bilinear", align_corners=False)
+    with METHODS[method](network, [getattr(network, stage)]) as cam, mock.patch("torch.nn.UpsamplingBilinear2d", half_pixel):
+        cam.get_cam_image = partial(remember, cam)
+        final = cam(images, targets)
+    return raw[0], final
+
+
+def make():
+    """All arrays by name."""
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float64)
+    images = torch.randn(len(LABELS), 3, *SIZE)
+    networks = {"silu": Toy(nn.SiLU).eval(), "relu": Toy(nn.ReLU).eval()}
+    networks["relu"].load_state_dict(networks["silu"].state_dict())
+    arrays = {"images": images.numpy().transpose(0, 2, 3, 1), "labels": np.array(LABELS), "signs": np.array(SIGNS)}
+    arrays |= dict(parameters(networks["silu"]))
+    for activation, network in networks.items():
+        with torch.no_grad():
+            arrays[f"logits/{activation}"] = network(images).numpy()
+        for stage in ("stage1", "stage2", "stage3"):
+            for method in METHODS:
+                raw, final = explained(network, stage, method, images)
+                arrays[f"raw/{activation}/{stage}/{method}"] = raw
+                if stage == "stage2":
+                    arrays[f"final/{activation}/{stage}/{method}"] = final
+    return arrays
+
+
+if __name__ == "__main__":
+    np.savez_compressed(FILE, **make())

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from sklearn import metrics as sklearn_metrics
+
+from hemojax.metrics import classification
+
+TRUTH = hnp.arrays(np.int8, 12, elements=st.integers(0, 1))
+FEW_LEVELS = hnp.arrays(np.float32, 12, elements=st.sampled_from([-2.0, -0.5, 0.0, 0.25, 3.0]))
+
+
+@settings(max_examples=100, deadline=None)
+@given(TRUTH.filter(lambda truth: 0 < truth.sum() < len(truth)), FEW_LEVELS)
+def test_figures_with_ties_are_scikit_learns(truth, logits):
+    assert classification.auroc(truth, logits) == pytest.approx(sklearn_metrics.roc_auc_score(truth, logits))
+    expected = sklearn_metrics.average_precision_score(truth, logits)
+    assert classification.average_precision(truth, logits) == pytest.approx(expected)
+    called = logits > 0
+    assert classification.decisions(truth, logits) == pytest.approx(
+        {
+            "sensitivity": sklearn_metrics.recall_score(truth, called),
+            "specificity": sklearn_metrics.recall_score(truth, called, pos_label=0),
+            "f1": sklearn_metrics.f1_score(truth, called),
+        }
+    )
+
+
+def test_figures_of_a_worked_example():
+    truth = np.array([True, False, True, False])
+    logits = np.array([2.0, 1.0, 1.0, -1.0])
+    assert classification.auroc(truth, logits) == 3.5 / 4  # one pair of four is tied
+    assert classification.average_precision(truth, logits) == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+    decisions = classification.decisions(truth, logits)
+    assert decisions == {"sensitivity": 1.0, "specificity": 0.5, "f1": pytest.approx(0.8)}
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_one_class_only_gives_nan_without_a_warning(value):
+    truth, logits = np.full(4, value), np.array([-1.0, 0.5, 2.0, 3.0])
+    assert np.isnan(classification.auroc(truth, logits))
+    assert np.isnan(classification.average_precision(truth, logits))
+    decisions = classification.decisions(truth, logits)
+    assert np.isnan(decisions["sensitivity" if value == 0 else "specificity"])
+
+
+def test_f1_is_undefined_only_when_nothing_is_positive():
+    negative = np.zeros(2, bool)
+    assert np.isnan(classification.decisions(negative, np.array([-1.0, -2.0]))["f1"])
+    assert classification.decisions(negative, np.array([-1.0, 2.0]))["f1"] == 0
+    assert np.isnan(classification.f1_threshold(negative, np.array([-1.0, 2.0])))
+
+
+@settings(max_examples=60, deadline=None)
+@given(TRUTH.filter(lambda truth: truth.sum() > 0), FEW_LEVELS)
+def test_no_threshold_has_a_better_f1_than_the_chosen_one(truth, logits):
+    chosen = classification.f1_threshold(truth, logits)
+    best = max(sklearn_metrics.f1_score(truth, logits >= level) for level in logits)
+    assert sklearn_metrics.f1_score(truth, logits > chosen) == pytest.approx(best)
+
+
+def test_the_threshold_lies_between_two_logits():
+    assert classification.f1_threshold(np.array([1, 1, 0]), np.array([3.0, 2.0, 1.0])) == 1.5
+    assert classification.f1_threshold(np.array([1, 1]), np.array([3.0, 2.0])) == 1.5

@@ -1,0 +1,116 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from sklearn import metrics as sklearn_metrics
+
+from hemojax.metrics import overlap
+
+count_all = jax.jit(overlap.threshold_counts)
+SHAPE = (5, 7)
+on_a_threshold = st.sampled_from(
+    [0.0, 1.0, *overlap.THRESHOLDS.tolist()]
+    + [float(np.nextafter(t, np.float32(side))) for t in overlap.THRESHOLDS for side in (0, 1)]
+)
+HEATS = hnp.arrays(np.float32, SHAPE, elements=on_a_threshold)
+MASKS = hnp.arrays(bool, SHAPE)
+
+
+def counts_by_loop(heat, mask, thresholds):
+    predictions = [heat > t for t in thresholds]
+    return np.array([[(p & mask).sum(), (p & ~mask).sum(), (~p & mask).sum()] for p in predictions]).T
+
+
+def test_thresholds_are_the_protocols():
+    assert overlap.THRESHOLDS.shape == (51,)
+    assert overlap.THRESHOLDS.dtype == np.float32
+    assert (np.diff(overlap.THRESHOLDS) > 0).all()
+    assert np.isin(np.float32([0.1, 0.5, 0.9]), overlap.THRESHOLDS).all()
+
+
+def test_counts_of_a_worked_example():
+    heat = jnp.array([[0.9, 0.5], [0.2, 0.7]])
+    mask = jnp.array([[True, True], [False, False]])
+    counts = overlap.threshold_counts(heat, mask, jnp.array([0.1, 0.5, 0.8, 0.95]))
+    assert counts.tp.tolist() == [2, 1, 1, 0]
+    assert counts.fp.tolist() == [2, 1, 0, 0]
+    assert counts.fn.tolist() == [0, 1, 1, 2]
+    assert {c.dtype for c in counts} == {jnp.dtype("int32")}
+
+
+@settings(max_examples=60, deadline=None)
+@given(HEATS, MASKS)
+def test_counts_are_exact_at_and_beside_every_threshold(heat, mask):
+    counts = np.array(count_all(heat, mask, overlap.THRESHOLDS))
+    np.testing.assert_array_equal(counts, counts_by_loop(heat, mask, overlap.THRESHOLDS))
+    np.testing.assert_array_equal(counts[0] + counts[2], mask.sum())
+
+
+@settings(max_examples=30, deadline=None)
+@given(HEATS, MASKS)
+def test_flipping_heat_and_mask_together_changes_nothing(heat, mask):
+    flipped = count_all(heat[::-1, ::-1].copy(), mask[::-1, ::-1].copy(), overlap.THRESHOLDS)
+    np.testing.assert_array_equal(flipped, count_all(heat, mask, overlap.THRESHOLDS))
+
+
+def test_counts_of_maps_under_vmap_are_those_of_each_map():
+    rng = np.random.default_rng(0)
+    heats, mask = rng.random((3, 16, 12), np.float32), rng.random((16, 12)) < 0.3
+    together = jax.vmap(overlap.threshold_counts, (0, None, None))(heats, mask, overlap.THRESHOLDS)
+    for k, heat in enumerate(heats):
+        np.testing.assert_array_equal([c[k] for c in together], counts_by_loop(heat, mask, overlap.THRESHOLDS))
+
+
+def test_repeated_thresholds_and_nan_pixels():
+    heat = jnp.array([[jnp.nan, 0.6, 0.5]])
+    counts = overlap.threshold_counts(heat, jnp.ones((1, 3), bool), jnp.array([0.5, 0.5]))
+    assert counts.tp.tolist() == [1, 1]
+    assert counts.fn.tolist() == [2, 2]
+
+
+def test_ratios_are_scikit_learns():
+    rng = np.random.default_rng(1)
+    heat, mask = rng.random((20, 20), np.float32), rng.random((20, 20)) < 0.4
+    counts = overlap.threshold_counts(heat, mask, overlap.THRESHOLDS)
+    tp, fp, fn = (np.asarray(c) for c in counts)
+    for k in (0, 25, 50):
+        truth, predicted = mask.ravel(), (heat > overlap.THRESHOLDS[k]).ravel()
+        assert overlap.dice(tp, fp, fn)[k] == pytest.approx(sklearn_metrics.f1_score(truth, predicted))
+        assert overlap.iou(tp, fp, fn)[k] == pytest.approx(sklearn_metrics.jaccard_score(truth, predicted))
+        assert overlap.precision(tp, fp)[k] == pytest.approx(sklearn_metrics.precision_score(truth, predicted))
+        assert overlap.recall(tp, fn)[k] == pytest.approx(sklearn_metrics.recall_score(truth, predicted))
+
+
+def test_ratios_of_nothing():
+    assert overlap.dice(0, 0, 0) == 1
+    assert overlap.iou(0, 0, 0) == 1
+    assert np.isnan(overlap.precision(0, 0))
+    assert np.isnan(overlap.recall(0, 0))
+    assert overlap.dice(np.array([0, 1]), np.array([0, 0]), np.array([5, 0])).tolist() == [0, 1]
+
+
+def test_ratios_do_not_overflow_the_counts_own_type():
+    half_of_int32 = np.int32(2**30)
+    assert overlap.dice(half_of_int32, half_of_int32, half_of_int32) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("heat", "hit"),
+    [
+        ([[0.1, 0.9], [0.2, 0.3]], True),
+        ([[0.9, 0.1], [0.2, 0.3]], False),
+        ([[0.1, 0.9], [0.9, 0.3]], True),  # of two hottest pixels the first counts
+        ([[0.9, 0.9], [0.2, 0.3]], False),
+        ([[0.4, 0.4], [0.4, 0.4]], False),  # points nowhere
+    ],
+)
+def test_pointing_hit(heat, hit):
+    mask = jnp.array([[False, True], [False, False]])
+    assert bool(overlap.pointing_hit(jnp.array(heat), mask)) is hit
+
+
+def test_a_constant_map_misses_even_a_full_mask():
+    assert not overlap.pointing_hit(jnp.ones((4, 4)), jnp.ones((4, 4), bool))
