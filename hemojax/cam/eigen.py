@@ -6,7 +6,7 @@ inside the one large compiled program on every backend (LAPACK's `eigh` was seen
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from hemojax.cam.method import Inputs
 
@@ -51,7 +51,7 @@ def principal_projection(values: Float[Array, "h w k"]) -> Float[Array, "h w"]:
 def _principal_vector(gram: Float[Array, "n n"]) -> Float[Array, " n"]:
     """First eigenvector, of length 1, of a positive semidefinite matrix; zeros for a zero matrix."""
 
-    def square(_: int, power: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    def square(_: Int[Array, ""], power: Float[Array, "n n"]) -> Float[Array, "n n"]:
         power = _unit_trace(power)
         return _product(power, power)
 

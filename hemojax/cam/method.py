@@ -25,6 +25,7 @@ class Inputs(NamedTuple):
         gradients: G = ds/dA.
         score: s, one raw logit with its sign.
         ablated_scores: s_k, the score after channel k of A was set to zero.
+        pgc_ablated_scores: the same after channel k was set to what PGC sets it to (see `perturbation.pgc_ablation`).
         masked_scores: the score of the image times channel k of A, upsampled and scaled to [0, 1].
         key: the sample's own random key.
     """
@@ -33,6 +34,7 @@ class Inputs(NamedTuple):
     gradients: Float[Array, "h w k"] = NOT_NEEDED
     score: Float[Array, ""] = NOT_NEEDED
     ablated_scores: Float[Array, " k"] = NOT_NEEDED
+    pgc_ablated_scores: Float[Array, " k"] = NOT_NEEDED
     masked_scores: Float[Array, " k"] = NOT_NEEDED
     key: Key[Array, ""] = NOT_NEEDED
 
@@ -41,7 +43,7 @@ class Method(NamedTuple):
     """A method and what it needs beside the activations.
 
     Attributes:
-        needs: names of fields of `Inputs`, out of gradients, score, ablated_scores, masked_scores and key.
+        needs: names of fields of `Inputs`, those that the engine then computes.
         fn: gives the raw map of one image, before any post-processing.
     """
 

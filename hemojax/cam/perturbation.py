@@ -17,6 +17,26 @@ def ablationcam(inputs: Inputs) -> Float[Array, "h w"]:
     return weighted_sum(inputs.activations, ((score - ablated) / jnp.where(score == 0, 1, jnp.abs(score))))
 
 
+def ablationcam_pgc(inputs: Inputs) -> Float[Array, "h w"]:
+    """AblationCAM as PGC 1.5.7 computes it, to reproduce figures that were published with it: (s - s_k) / s.
+
+    Its ablation is not the paper's (see `pgc_ablation`), and for s < 0 its map is turned around.
+    """
+    weights = (inputs.score - inputs.pgc_ablated_scores) / jnp.where(inputs.score == 0, 1, inputs.score)
+    return weighted_sum(inputs.activations, weights)
+
+
+def pgc_ablation(activations: Float[Array, "h w k"]) -> Float[Array, " k"]:
+    """The value that PGC 1.5.7 sets each channel to: 0 if the least activation is 0, else about -1e7, -2e7, ...
+
+    It means to write the minimum less 1e7, but takes the minimum of the batch of 32 copies that it is changing, so that
+    the n-th channel of each batch gets n times 1e7 less than the true minimum.
+    """
+    number = jnp.arange(activations.shape[-1]) % 32 + 1
+    minimum = jnp.min(activations)
+    return jnp.where(minimum == 0, 0, minimum - 1e7 * number).astype(activations.dtype)
+
+
 def scorecam(inputs: Inputs) -> Float[Array, "h w"]:
     """ScoreCAM: sum_k w_k A_k with w = softmax_k s(x * M_k) (Wang et al. 2020, equations 5 to 8).
 

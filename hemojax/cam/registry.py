@@ -13,6 +13,7 @@ METHODS: dict[str, Method] = {
     "eigencam": Method(frozenset(), eigen.eigencam),
     "eigengradcam": Method(frozenset({"gradients"}), eigen.eigengradcam),
     "ablationcam": Method(frozenset({"score", "ablated_scores"}), perturbation.ablationcam),
+    "ablationcam_pgc": Method(frozenset({"score", "pgc_ablated_scores"}), perturbation.ablationcam_pgc),
     "scorecam": Method(frozenset({"masked_scores"}), perturbation.scorecam),
     "randomcam": Method(frozenset({"key"}), random.randomcam),
 }

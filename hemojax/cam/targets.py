@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from hemojax.cam.method import check_name
@@ -25,7 +26,7 @@ class Target(NamedTuple):
     sign: Float[Array, "*batch"]
 
 
-Choose = Callable[[Bool[Array, "b outputs"], Float[Array, "b outputs"]], Target]
+Choose = Callable[[Bool[Array | np.ndarray, "b outputs"], Float[Array | np.ndarray, "b outputs"]], Target]
 
 
 def score(logits: Float[Array, " outputs"], target: Target) -> Float[Array, ""]:
@@ -38,17 +39,17 @@ def fixed(index: int, batch: int) -> Target:
     return Target(jnp.full(batch, index), jnp.ones(batch))
 
 
-def ground_truth(truth: Bool[Array, "b outputs"], index: int = 0) -> Target:
+def ground_truth(truth: Bool[Array | np.ndarray, "b outputs"], index: int = 0) -> Target:
     """The true class of label `index` of each image."""
     return _signed(truth[:, index], index)
 
 
-def predicted(logits: Float[Array, "b outputs"], index: int = 0) -> Target:
+def predicted(logits: Float[Array | np.ndarray, "b outputs"], index: int = 0) -> Target:
     """The class of label `index` that the network predicts: positive where its logit is above 0."""
     return _signed(logits[:, index] > 0, index)
 
 
-def _signed(positive: Bool[Array, " b"], index: int) -> Target:
+def _signed(positive: Bool[Array | np.ndarray, " b"], index: int) -> Target:
     return Target(jnp.full(positive.shape, index), jnp.where(positive, 1.0, -1.0))
 
 

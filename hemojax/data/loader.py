@@ -7,7 +7,7 @@ from typing import Any
 import grain
 import jax
 import numpy as np
-from jaxtyping import Bool, Float32, Int32
+from jaxtyping import Bool, Float32, Int16, Int32
 from ml_collections import ConfigDict
 
 from hemojax.data import augmentation, hounsfield, records
@@ -58,7 +58,12 @@ def train_batches(folder: Path, data: ConfigDict, batch_size: int, seed: int, st
     )
     per_epoch = len(dataset) // batch_size
     # Whole batches of each epoch, so that batch n is the same in whatever run it is asked for.
-    dataset = dataset.slice(slice(0, per_epoch * batch_size)).repeat().random_map(decode).batch(batch_size, drop_remainder=True)
+    dataset = (
+        dataset.slice(slice(0, per_epoch * batch_size))
+        .repeat()
+        .random_map(decode)
+        .batch(batch_size, drop_remainder=True)
+    )
     wanted = dataset.slice(slice(start, stop))
     yield from wanted.to_iter_dataset(grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=8))
 
@@ -75,9 +80,8 @@ def evaluation_batches(
     """The named records in order, in batches of one size; the last one is padded with copies of its first slice.
 
     Yields:
-        image Float32[b s s c], normalised; labels Int8[b 6] (LABELS); hu and mask at the slice's own resolution, padded
-        to a square, as lists of arrays are not needed: `record` Int32[b], its place in the split; `valid` Bool[b],
-        False for padding.
+        image Float32[b s s c], normalised; labels Int8[b 6] (LABELS); record Int32[b], the place in the split; valid
+        Bool[b], False for padding.
     """
     source = records.data_source(folder, split)
 
@@ -98,16 +102,9 @@ def pad(batch: Batch, batch_size: int) -> Batch:
     return filled | {"valid": np.arange(batch_size) < n}
 
 
-def read_slice(
-    source: Any, row: int, size: int, mask_values: Sequence[int]
-) -> tuple[Float32[np.ndarray, "s s"], Bool[np.ndarray, "s s"]]:
-    """HU and mask of one record on the square grid on which pixels are counted.
-
-    HU are resized bilinearly, the mask by nearest neighbour, both after padding to a square.
-    """
-    record = source[row]
-    hu = hounsfield.resize(hounsfield.pad_square(record["hu"], record["hu"].min()).astype(np.float32), size)
-    return hu, resize_mask(np.isin(record["mask"], mask_values), size)
+def resize_hu(hu: Int16[np.ndarray, "h w"], size: int) -> Float32[np.ndarray, "s s"]:
+    """The slice in HU on a square grid of `size` pixels, bilinear; what pads it to a square has its lowest value."""
+    return hounsfield.resize(hounsfield.pad_square(hu, hu.min()).astype(np.float32), size)
 
 
 def resize_mask(mask: Bool[np.ndarray, "h w"], size: int) -> Bool[np.ndarray, "s s"]:

@@ -5,13 +5,14 @@ Coordinates are those of `phantom_fields.Grid`: x to the left, a to the front, z
 120 kV: cerebrospinal fluid 0-12 HU, white matter 27-31, grey matter 36-40, dura 45-55, bone above 500, fat -90.
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32
 
+from hemojax.data.phantom_fields import Grid, blend, bump, folds, smooth_field, soft
 from hemojax.data.phantom_skull import skull_and_face
-from hemojax.data.phantom_fields import Grid, bump, folds, smooth_field, soft
 
 Field = Float[np.ndarray, "*shape"]
 
@@ -22,6 +23,7 @@ class Anatomy(NamedTuple):
     Attributes:
         hu: tissue values before any bleed.
         depth: distance below the inner table, mm, negative outside the cranial cavity.
+        vault: the same below the vault alone, without the skull base.
         fluid: fraction of a voxel that is subarachnoid fluid (sulci, fissures, cisterns).
         ventricle: signed distance into the ventricles.
         tentorium: height above the tentorium, mm (negative: posterior fossa).
@@ -29,6 +31,7 @@ class Anatomy(NamedTuple):
 
     hu: Float32[np.ndarray, "h w s"]
     depth: Float32[np.ndarray, "h w s"]
+    vault: Float32[np.ndarray, "h w s"]
     fluid: Float32[np.ndarray, "h w s"]
     ventricle: Float32[np.ndarray, "h w s"]
     tentorium: Float32[np.ndarray, "h w s"]
@@ -103,7 +106,7 @@ def ventricles(x: Field, a: Field, z: Field, size: float, lean: float) -> Field:
         (13.0, 30.0, 5.0, 2.2), (7.0, 17.0, 9.0, 3.8), (5.0, 5.0, 13.0, 3.6), (9.0, -12.0, 20.0, 4.8),
         (17.0, -30.0, 17.0, 5.0), (24.0, -42.0, 8.0, 5.6), (25.0, -53.0, 4.0, 3.6), (20.0, -66.0, 3.0, 1.2),
     ]  # fmt: skip
-    tubes = [capsule(side, a, z, start, end) for start, end in zip(chain, chain[1:], strict=False)]
+    tubes = [capsule(side, a, z, start, end) for start, end in itertools.pairwise(chain)]
     tubes.append(capsule(side, a, z, chain[5], (34.0, -26.0, -9.0, 2.0)))
     tubes.append(capsule(side, a, z, (34.0, -26.0, -9.0, 2.0), (33.0, -8.0, -19.0, 1.4)))
     lateral = np.maximum.reduce(tubes) + size
@@ -131,7 +134,7 @@ def fissures(x: Field, a: Field, z: Field, above: Field) -> Field:
     callosum = 1 - np.sqrt((a / 44) ** 2 + ((z - 3) / 27) ** 2)  # the hemispheres are joined inside
     middle = np.maximum(side, np.maximum(40 * callosum, -0.5 * above))
     insula = np.abs(side - 39 + 0.010 * (a - 3) ** 2)
-    insula = np.maximum(insula, np.maximum(np.abs(a - 1) - 20, np.abs(z - 4 - 0.1 * a) - 11))
+    insula = np.maximum(insula, np.maximum(np.abs(a - 3) - 15, np.abs(z - 4 - 0.1 * a) - 10))
     opening = np.abs(z - 4 + 0.35 * (a - 8)) * 0.8
     opening = np.maximum(opening, np.maximum(38 - side, np.abs(a + 2) - 24))
     stem = np.abs(a - 13 - 0.12 * side)
@@ -140,7 +143,12 @@ def fissures(x: Field, a: Field, z: Field, above: Field) -> Field:
 
 
 def grow_head(
-    rng: np.random.Generator, grid: Grid, *, push: Float32[np.ndarray, "h w s"], swell: Float32[np.ndarray, "h w s"]
+    rng: np.random.Generator,
+    grid: Grid,
+    push: Float32[np.ndarray, "h w s"],
+    efface: Float32[np.ndarray, "h w s"],
+    fill: Float32[np.ndarray, "h w s"],
+    dilate: float,
 ) -> Anatomy:
     """Builds one healthy head.
 
@@ -148,7 +156,9 @@ def grow_head(
         rng: the case's generator.
         grid: voxel coordinates.
         push: displacement towards the left of the structures within the brain, mm (mass effect).
-        swell: change of the half width of sulci and cisterns, mm (effaced below 0, filled with blood above).
+        efface: narrowing of sulci and cisterns on each side, mm.
+        fill: from 0 to 1, where sulci and cisterns are distended by blood.
+        dilate: added to the radii of the ventricles, mm.
 
     Returns:
         Its anatomy, with tissue values.
@@ -157,22 +167,32 @@ def grow_head(
     atrophy = float(np.clip(rng.gamma(2.0, 0.45), 0.1, 2.6))  # 0 young, 2 old
     x, a, z = grid.x, grid.a, grid.z
     wobble = [rng.uniform(0.8, 1.8) * smooth_field(rng, grid, wavelength) for wavelength in (45, 45, 60)]
+    wrinkle = [1.1 * smooth_field(rng, grid, 15) for _ in range(2)]
     vault = vault_depth(x, a, z) + 0.9 * wobble[2]
     above_floor = 0.75 * (z - floor_height(x, a)) + 1.0 * wobble[0]
     depth = np.minimum(vault, above_floor)
 
     # Everything within the brain follows the displaced coordinates.
     inside = bump(np.square(np.minimum(depth - 40, 0) / 60))
-    x_in = x + inside * wobble[0] - push
-    a_in, z_in = a + wobble[1], z + wobble[2]
+    x_in = x + inside * (wobble[0] + wrinkle[0]) - push
+    a_in, z_in = a + wobble[1] + wrinkle[1], z + wobble[2]
     above = (z_in - tentorium_height(x_in, a_in)) * 0.85
     above = np.where(a_in > -24, np.float32(20), above)
-    stem = ellipsoid(x_in, a_in + 0.22 * (z_in + 14), z_in, (0, -13, -28), (16, 13.5, 36))
+    stem = ellipsoid(x_in, a_in + 0.22 * (z_in + 14), z_in, (0, -13, -28), (15.5, 13, 36))
     stem = stem + 1.2 * bump(np.square((z_in + 30) / 12))
-    ventricle = ventricles(x_in, a_in, z_in, 1.7 * (atrophy - 0.9) + rng.normal(0, 0.4), rng.normal(0, 0.04))
+    ventricle = ventricles(x_in, a_in, z_in, 1.7 * (atrophy - 0.9) + dilate + rng.normal(0, 0.4), rng.normal(0, 0.04))
 
     fluid, cortex = subarachnoid(
-        rng, (x_in, a_in, z_in), depth=depth, above=above, stem=stem, atrophy=atrophy, swell=swell, edge=edge
+        rng,
+        grid,
+        (x_in, a_in, z_in),
+        depth=depth,
+        above=above,
+        stem=stem,
+        atrophy=atrophy,
+        efface=efface,
+        fill=fill,
+        edge=edge,
     )
     hu = brain_tissue(rng, grid, (x_in, a_in, z_in), above=above, stem=stem, cortex=cortex, edge=edge)
     blend(hu, 7 + rng.normal(0, 2), fluid)
@@ -184,27 +204,25 @@ def grow_head(
     shell = skull_and_face(rng, grid, vault=vault, above_floor=above_floor)
     cavity = soft(depth, edge)
     hu = shell + cavity * (hu - shell)
-    return Anatomy(hu, depth, fluid, ventricle, above)
-
-
-def blend(hu: Field, value: Field | float, fraction: Field) -> None:
-    """Replaces `fraction` of each voxel of `hu`, in place, by tissue of `value` HU."""
-    hu += fraction * (np.asarray(value, np.float32) - hu)
+    return Anatomy(hu, depth, vault, fluid, ventricle, above)
 
 
 def subarachnoid(
     rng: np.random.Generator,
+    grid: Grid,
     position: tuple[Field, Field, Field],
     *,
     depth: Field,
     above: Field,
     stem: Field,
     atrophy: float,
-    swell: Field,
+    efface: Field,
+    fill: Field,
     edge: float,
 ) -> tuple[Field, Field]:
     """Fraction of subarachnoid fluid, and the distance into tissue from the nearest fluid (mm), of each voxel."""
     x, a, z = position
+    smooth = 0.8 * smooth_field(rng, grid, 18)
     near = (depth > -2) & (depth < 34)
     points = np.stack([x[near], a[near], z[near]])
     # Sulci run inwards: the noise is read mostly by direction from the hemisphere's core.
@@ -215,13 +233,14 @@ def subarachnoid(
     sheet = np.full(depth.shape, np.float32(30))
     sheet[near] = folds(rng, where / spacing, rng.uniform(13, 16)) * spacing
     reach = rng.uniform(15, 20) + 3 * atrophy
-    half_width = (0.1 + 0.62 * atrophy + swell) * np.clip(1.15 - depth / reach, -1, 1)
+    half_width = np.maximum(0.1 + 0.62 * atrophy - efface, 1.7 * fill) * np.clip(1.15 - depth / reach, -1, 1)
     sulci = np.where(above < 0, half_width * 0.35, half_width) - sheet
 
-    fissure = 0.5 + 0.7 * atrophy + swell - fissures(x, a, z, above)
-    surface = 0.9 + 0.9 * atrophy * (0.6 + 0.4 * bump(np.square((a - 60) / 60))) + 0.5 * swell - depth
+    uneven = 0.8 + 0.6 * np.tanh(smooth)
+    fissure = np.maximum((0.5 + 0.7 * atrophy) * uneven - efface, 1.7 * fill) - fissures(x, a, z, above)
+    surface = 0.9 + 0.9 * atrophy * (0.6 + 0.4 * bump(np.square((a - 60) / 60))) + fill - depth
     surface = np.where(above < 0, surface - 0.4, surface)
-    basal = cisterns(x, a, z, stem, 0.9 * atrophy - 0.4) + 0.6 * np.minimum(swell, 0)
+    basal = cisterns(x, a, z, stem, 0.9 * atrophy - 0.4) + 0.8 * smooth - 0.6 * efface + fill
     space = np.maximum(np.maximum(sulci, fissure), np.maximum(surface, basal))
     return soft(space, edge), -space
 
@@ -276,7 +295,9 @@ def add_calcifications(rng: np.random.Generator, hu: Field, x: Field, a: Field, 
         spots.append((rng.normal(0, 0.7), -26 + rng.normal(0, 1), 4 + rng.normal(0, 1.5), rng.uniform(1.6, 3.2)))
     for sign in (-1, 1):
         if rng.random() < 0.65:
-            spots.append((sign * 23 + rng.normal(0, 1), -45 + rng.normal(0, 2), 7 + rng.normal(0, 2), rng.uniform(1.5, 4)))
+            spots.append(
+                (sign * 23 + rng.normal(0, 1), -45 + rng.normal(0, 2), 7 + rng.normal(0, 2), rng.uniform(1.5, 4))
+            )
     if rng.random() < 0.2:
         spots += [(sign * 20 + rng.normal(0, 1), 5 + rng.normal(0, 2), 2.0, rng.uniform(1.5, 3)) for sign in (-1, 1)]
     if rng.random() < 0.25:

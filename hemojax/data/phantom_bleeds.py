@@ -43,7 +43,8 @@ class Effects(NamedTuple):
     """What the bleeds do to the head around them, see `phantom_anatomy.grow_head`."""
 
     push: Float32[np.ndarray, "h w s"]
-    swell: Float32[np.ndarray, "h w s"]
+    efface: Float32[np.ndarray, "h w s"]
+    fill: Float32[np.ndarray, "h w s"]
     dilate: float
 
 
@@ -125,7 +126,9 @@ def plan_subdural(rng: np.random.Generator, level: float) -> Bleed:
     hu, mixed = rng.uniform(54, 70), rng.choice((1.5, 7.0))
     if site == "falx":
         centre = (side * 1.5, float(rng.choice((50.0, -45.0))), level)
-        return Bleed("SDH", site, centre, (rng.uniform(30, 50), rng.uniform(3.5, 6.5), rng.uniform(14, 26)), 0.0, hu, mixed, 0, 0)
+        return Bleed(
+            "SDH", site, centre, (rng.uniform(30, 50), rng.uniform(3.5, 6.5), rng.uniform(14, 26)), 0.0, hu, mixed, 0, 0
+        )
     if site == "tentorium":
         centre = (side * 28.0, -48.0, level)
         return Bleed("SDH", site, centre, (rng.uniform(26, 40), rng.uniform(4, 6.5), 30.0), 0.0, hu, mixed, 0, 0)
@@ -154,11 +157,13 @@ def plan_intraparenchymal(rng: np.random.Generator, level: float) -> Bleed:
     size = float(np.exp(rng.uniform(np.log(5.5), np.log(22))))
     z = float(np.clip(level, -47, 60))
     deep = rng.random() < 0.55
-    if z < -18:
-        site, (x, a) = ("pons", (1.5, -15)) if rng.random() < 0.3 else ("cerebellum", (rng.uniform(8, 26), rng.uniform(-62, -42)))
+    if z < -9:
+        site, (x, a) = (
+            ("pons", (1.5, -15)) if rng.random() < 0.3 else ("cerebellum", (rng.uniform(8, 26), rng.uniform(-62, -42)))
+        )
         size = min(size, 9.0 if site == "pons" else 15.0)
-        if -30 < z and rng.random() < 0.4:
-            site, (x, a) = "temporal", (rng.uniform(36, 46), rng.uniform(-2, 16))
+        if z > -18 or (z > -30 and rng.random() < 0.4):
+            site, (x, a) = "temporal", (rng.uniform(36, 46), rng.uniform(-18, 14))
             size = min(size, 13.0)
     elif -6 < z < 22 and deep:
         site, (x, a) = ("putamen", (26, rng.uniform(-6, 10))) if rng.random() < 0.6 else ("thalamus", (12, -16))
@@ -199,18 +204,19 @@ PLANNERS = {
 
 def effects(bleeds: list[Bleed], grid: Grid) -> Effects:
     """Midline shift, effaced or blood-filled sulci, and dilated ventricles."""
-    push, swell, dilate = np.zeros_like(grid.x), np.zeros_like(grid.x), 0.0
+    push, efface, fill = (np.zeros_like(grid.x) for _ in range(3))
+    dilate = 0.0
     for bleed in bleeds:
         if bleed.subtype == "IVH":
             dilate = max(dilate, 1.2)
             continue
         if bleed.subtype == "SAH":
-            swell += 0.9 * extent(bleed, grid, bleed.radii)
+            fill += np.minimum(2 * extent(bleed, grid, bleed.radii), 1)
             continue
         near = extent(bleed, grid, (80.0, 80.0, 70.0))
         push += np.float32(bleed.push) * near
-        swell -= np.float32(0.12 * abs(bleed.push) + 0.15) * near
-    return Effects(push, swell, dilate)
+        efface += np.float32(0.12 * abs(bleed.push) + 0.15) * near
+    return Effects(push, efface, fill, dilate)
 
 
 def extent(bleed: Bleed, grid: Grid, radii: Point) -> Float32[np.ndarray, "h w s"]:
@@ -269,9 +275,10 @@ def subdural(bleed: Bleed, grid: Grid, anatomy: Anatomy) -> Field:
     along, thickness, up = bleed.radii
     side = np.sign(bleed.centre[0])
     if bleed.site == "table":
-        depth = anatomy.depth
+        posterior_fossa = bleed.centre[2] < -16
+        depth = anatomy.depth if posterior_fossa else anatomy.vault
         taper = 1 - (x * x + a * a) / along**2 - np.square(z / up)
-        half = np.minimum(grid.x * side - 1.5, np.where(bleed.centre[2] < -16, -anatomy.tentorium, anatomy.tentorium) - 1)
+        half = np.minimum(grid.x * side - 1.5, (-anatomy.tentorium if posterior_fossa else anatomy.tentorium) - 1)
     elif bleed.site == "falx":
         depth = grid.x * side - 0.8
         taper = 1 - np.square(a / along) - np.square(z / up)

@@ -53,7 +53,7 @@ def head_grid(rng: np.random.Generator, size: int, slices: int) -> Grid:
     up = (levels[:, None] + offsets).ravel().astype(np.float32)
     across = ((np.arange(size) - (size - 1) / 2) * pixel).astype(np.float32)
 
-    yaw, roll, pitch = np.deg2rad(rng.normal(0, (6, 2.5, 3)))
+    yaw, roll, pitch = np.deg2rad(rng.normal(0, (8, 2.5, 3.5)))
     turn = rotation(yaw, roll, pitch) / scale[:, None]
     shift = rng.normal(0, (4, 4, 0)) - (0, 3, 0)
     turn, shift = turn.astype(np.float32), shift.astype(np.float32)
@@ -93,6 +93,13 @@ def bump(square: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     return inside * inside
 
 
+def blend(
+    hu: Float[np.ndarray, "*shape"], value: Float[np.ndarray, "*shape"] | float, fraction: Float[np.ndarray, "*shape"]
+) -> None:
+    """Replaces `fraction` of each voxel of `hu`, in place, by tissue of `value` HU."""
+    hu += fraction * (np.asarray(value, np.float32) - hu)
+
+
 def smooth_field(rng: np.random.Generator, grid: Grid, wavelength: float) -> Float32[np.ndarray, "h w s"]:
     """A random field of unit variance, smooth over `wavelength` mm (cubic B-splines on a coarse random grid)."""
     height, width, planes = grid.x.shape
@@ -117,9 +124,7 @@ def spline_basis(count: int, knots: float) -> Float32[np.ndarray, "count knots"]
     return (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)
 
 
-def folds(
-    rng: np.random.Generator, where: Float32[np.ndarray, "3 n"], spacing: float
-) -> Float32[np.ndarray, " n"]:
+def folds(rng: np.random.Generator, where: Float32[np.ndarray, "3 n"], spacing: float) -> Float32[np.ndarray, " n"]:
     """Distance (mm, roughly) to the nearest of many meandering sheets about `spacing` mm apart.
 
     The sheets are the zero set of band-limited noise; the mean distance between the zeros along a line of

@@ -9,7 +9,11 @@ Field = Float[np.ndarray, "*shape"]
 
 
 def skull_and_face(
-    rng: np.random.Generator, grid: Grid, *, vault: Float32[np.ndarray, "h w s"], above_floor: Float32[np.ndarray, "h w s"]
+    rng: np.random.Generator,
+    grid: Grid,
+    *,
+    vault: Float32[np.ndarray, "h w s"],
+    above_floor: Float32[np.ndarray, "h w s"],
 ) -> Float32[np.ndarray, "h w s"]:
     """HU outside the cranial cavity.
 
@@ -29,8 +33,8 @@ def skull_and_face(
     brow = bump(np.square(x / 34) + np.square((z + 6) / 20)) * (a > 0)
     thickness = rng.uniform(5.2, 8.5) + 0.8 * coarse + 1.5 * bump(np.square((np.abs(a) - 90) / 45)) + 9 * brow
     outer = vault + thickness
-    temple = bump(np.square((a - 18) / 34) + np.square((z + 14) / 44)) * np.minimum(side / 60, 1)
-    scalp = outer + rng.uniform(4.0, 7.0) + 9 * temple + 0.5 * coarse
+    temple = bump(np.square((a - 34) / 30) + np.square((z + 20) / 42)) * np.minimum(side / 50, 1)
+    scalp = outer + rng.uniform(3.5, 6.5) + 8 * temple + 0.5 * coarse
 
     fat = rng.uniform(-105, -85)
     hu = fat + soft(1.6 + 0.3 * fine - scalp, edge) * (30 - fat)  # the skin
@@ -38,12 +42,12 @@ def skull_and_face(
     below = soft(-above_floor - 3, edge) * soft(outer, edge)
     hu += below * (np.where(fine + 0.6 * coarse > -0.2, np.float32(50), np.float32(-60)) - hu)
 
-    calvarium = np.minimum(outer, np.maximum(above_floor + 7, 14 - a) + 2)
+    calvarium = np.minimum(np.minimum(outer, 1.5 - vault), above_floor + 10 + 2 * coarse)
     diploe = soft(np.minimum(outer - 1.8, -vault - 1.5) + 0.4 * fine, edge + 0.5)
     bone = 1350 - diploe * (550 + 120 * fine)
     hu += soft(calvarium, edge) * (bone - hu)
-    base_bone = np.minimum(outer, above_floor + 4.5 + 2.0 * fine)
-    petrous = np.minimum(11 - np.abs(a - 1 + 0.52 * side + 4), np.minimum(side - 8, 60 - side))
+    base_bone = np.minimum(outer, above_floor + 2.8 + 1.8 * fine)
+    petrous = np.minimum(7 + 3 * fine - np.abs(a + 3 + 0.52 * side), np.minimum(side - 8, 60 - side))
     clivus = np.minimum(13 - side, np.minimum(9 - np.abs(a - 2 - 0.35 * (z + 25)), 40.0))
     base_bone = np.maximum(base_bone, np.minimum(np.maximum(petrous, clivus), np.minimum(outer, -above_floor + 2)))
     hu += soft(base_bone, edge) * (950 + 200 * fine - hu)
@@ -79,10 +83,10 @@ def add_cavities(
     hu += soft(globe, edge) * (38 - hu)
     hu += soft(globe - 2.0, edge) * (10 - hu)
     # Ethmoid and sphenoid cells, frontal sinus, mastoid cells: air with bony septa.
-    ethmoid = np.minimum(np.minimum(13 - side, 34 - np.abs(a - 46)), under)
+    ethmoid = np.minimum(np.minimum(13 + 2 * coarse - side, 34 - np.abs(a - 46)), under)
     sphenoid = np.minimum(np.minimum(15 - side, 11 - np.abs(a - 18)), np.minimum(under, -z - 27))
     septa = np.minimum(np.abs(fine), np.abs(fine - coarse))
-    air = np.minimum(np.maximum(ethmoid, sphenoid), 60 * (septa - 0.06))
+    air = np.minimum(np.maximum(ethmoid, sphenoid), np.minimum(12 * (septa - 0.14), side - 0.7))
     frontal_size = rng.uniform(0.0, 1.2)
     frontal = np.minimum(np.minimum(outer - 4, 18 * frontal_size - side), np.minimum(-(outer - 11), 12 - np.abs(z + 4)))
     frontal = np.minimum(frontal, a - 40)

@@ -5,6 +5,8 @@ the predicted one in cyan, predicted boxes are dashed, and a heat map lies over 
 """
 
 import math
+import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +22,7 @@ from matplotlib.patches import Rectangle
 from scipy import ndimage
 from skimage import measure
 
+from hemojax.metrics.statistics import VALIDATION
 from hemojax.reporting.tables import replacing
 
 DPI = 150
@@ -27,7 +30,9 @@ BRAIN_WINDOW = (0, 80)
 HEAT_COLOURS = "inferno"
 TRUE_COLOUR = "#2ee66b"
 PREDICTED_COLOUR = "#35d0ff"
+GALLERY = ("ct", "truth", "heat", "threshold", "dice", "kind", "mask", "case", "slice", "method", "stage")
 KINDS = ("typical", "best", "worst")
+TILE_INCHES, CAPTION_INCHES, HEADER_INCHES = 1.75, 1.3, 0.68
 _CELL: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
 _CAPTION: dict[str, Any] = {"ha": "right", "fontsize": 8}
 
@@ -131,21 +136,32 @@ def head_window(hu: Real[np.ndarray, "h w s"], margin: float = 0.03) -> tuple[sl
     return ranges[0], ranges[1]
 
 
-def dice_grid(summary: pd.DataFrame, mask: str) -> Figure:
-    """Stage x method heat map of pooled Dice, the methods from best to worst, the best cell framed.
+def depth(stage: str) -> tuple[int, str]:
+    """A key that sorts the names of stages as data flows: stem, stage1, stage2, ..., head; inner taps after their stage."""
+    number = re.match(r"stage(\d+)", stage)
+    return (0 if stage.startswith("stem") else int(number[1]) if number else sys.maxsize), stage
+
+
+def dice_grid(summary: pd.DataFrame, mask: str, chosen: tuple[str, str] | None = None) -> Figure:
+    """Stage x method heat map of the test split's pooled Dice at the threshold selected on validation.
 
     Args:
-      summary: one row a (stage, method) of one mask, split and threshold rule, with the columns `stage`, `method`, `dice`, `n`,
-        `patients`, `split` and `rule`; stages are drawn from deep to shallow in the order in which they first appear.
-      mask: name of the mask target, for the title.
+      summary: what `statistics.summarise` gives; baselines are left out.
+      mask: name of the mask target.
+      chosen: (stage, method) that was chosen on validation: its cell is framed.
     """
-    best = summary.groupby("method", sort=True)["dice"].max().sort_values(ascending=False, kind="stable")
-    stages = list(dict.fromkeys(summary["stage"]))[::-1]
-    values = summary.pivot(index="stage", columns="method", values="dice").loc[stages, best.index].to_numpy()
-    slices = summary.pivot(index="stage", columns="method", values="n").loc[stages, best.index].to_numpy()
-    most, patients = int(summary["n"].max()), int(summary["patients"].max())
+    rows = summary[(summary["mask"] == mask) & (summary["split"] == "test") & (summary["rule"] == VALIDATION)]
+    rows = rows[~rows["baseline"].astype(bool)]
+    best = rows.groupby("method")["dice"].max().sort_values(ascending=False, kind="stable")
+    stages = sorted(set(rows["stage"]), key=depth, reverse=True)  # the deepest at the top, as networks are drawn
+    values, slices = (
+        rows.pivot(index="stage", columns="method", values=name).loc[stages, best.index].to_numpy()
+        for name in ("dice", "slices")
+    )
+    most, patients = rows["slices"].max(), rows["patients"].max()
 
-    figure = new_figure(1.9 + 0.66 * len(best), 1.75 + 0.36 * len(stages))
+    figure = new_figure(1.9 + 0.66 * len(best), 1.95 + 0.36 * len(stages))
+    figure.set_layout_engine("constrained")
     axes = figure.subplots()
     top = max(0.1, math.ceil(10 * np.nanmax(values)) / 10)
     image = axes.pcolormesh(values, cmap="viridis", vmin=0, vmax=top, edgecolors="white", linewidth=1.5)
@@ -154,21 +170,20 @@ def dice_grid(summary: pd.DataFrame, mask: str) -> Figure:
     axes.set_yticks(np.arange(len(stages)) + 0.5, stages)
     axes.tick_params(length=0, labelsize=8)
     axes.spines[:].set_visible(False)
-    partial = False
     for row, column in np.argwhere(np.isfinite(values)):
-        value, fewer = values[row, column], slices[row, column] < most
-        partial |= bool(fewer)
-        colour = "white" if value < 0.6 * top else "black"
-        axes.text(column + 0.5, row + 0.52, f"{value:.2f}{'*' if fewer else ''}", **_CELL, color=colour)
-    row, column = np.unravel_index(np.nanargmax(values), values.shape)
-    axes.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor="#e8432e", linewidth=1.8, zorder=3))
+        words = f"{values[row, column]:.2f}" + ("*" if slices[row, column] < most else "")
+        colour = "white" if values[row, column] < 0.6 * top else "black"
+        axes.text(column + 0.5, row + 0.52, words, **_CELL, color=colour)
+    if chosen is not None:
+        corner = (list(best.index).index(chosen[1]), stages.index(chosen[0]))
+        axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#e8432e", linewidth=1.8, zorder=3))
     bar = figure.colorbar(image, ax=axes, pad=0.02, aspect=12)
     bar.set_label("pooled Dice", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     bar.outline.set_visible(False)
-    split, rule = summary["split"].iloc[0], summary["rule"].iloc[0]
     axes.set_title(f"Pooled Dice of the {mask} by stage and method", fontsize=10, loc="left", pad=20, weight="bold")
-    note = f"{split} split, {rule}; n = {most} slices of {patients} patients" + ("; * fewer slices" if partial else "")
+    note = f"test split, threshold selected on validation; n = {most} slices of {patients} patients"
+    note += ("; * fewer slices" if (slices < most).any() else "") + ("; framed: chosen on validation" if chosen else "")
     axes.text(0, 1.02, note, transform=axes.transAxes, fontsize=8, color="0.35", va="bottom")
     return figure
 
@@ -182,22 +197,23 @@ def gallery(arrays: Mapping[str, Shaped[np.ndarray, "..."]], mask: str) -> Figur
         `slice`, `method`, `stage`.
       mask: the mask target to draw.
     """
-    chosen = [index for kind in KINDS for index in np.flatnonzero((arrays["mask"] == mask) & (arrays["kind"] == kind))]
+    chosen = sorted(np.flatnonzero(arrays["mask"] == mask), key=lambda index: KINDS.index(arrays["kind"][index]))
     columns = ("brain window", "true mask", "heat map", "predicted mask, boxes")
-    height, width = arrays["ct"].shape[1:]
-    tall = 1.75 * height / width
-    total = len(chosen) * tall + 0.8
-    figure = new_figure(1.35 + 1.75 * len(columns), total)
+    total = len(chosen) * TILE_INCHES + HEADER_INCHES
+    figure = new_figure(CAPTION_INCHES + TILE_INCHES * len(columns), total)
     grid = figure.subplots(len(chosen), len(columns), squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
-    left = 1.35 / figure.get_figwidth()
-    figure.subplots_adjust(left=left, right=0.998, bottom=0.01, top=1 - 0.78 / total)
+    start = CAPTION_INCHES / figure.get_figwidth()
+    figure.subplots_adjust(left=start, right=0.998, bottom=0.01, top=1 - HEADER_INCHES / total)
     for axes, name in zip(grid[0], columns, strict=True):
         axes.set_title(name, fontsize=8, pad=3)
     for row, index in zip(grid, chosen, strict=True):
         ct, truth, heat = (arrays[name][index] for name in ("ct", "truth", "heat"))
         predicted = heat > arrays["threshold"][index]
+        top, left, side = _square(ct)
         for axes, map_2d in zip(row, (None, None, heat, None), strict=True):
             overlay(axes, ct, map_2d, window=(0, 255))
+            axes.set_xlim(left - 0.5, left + side - 0.5)
+            axes.set_ylim(top + side - 0.5, top - 0.5)
         outline(row[1], truth, TRUE_COLOUR)
         outline(row[3], truth, TRUE_COLOUR, 0.7)
         outline(row[3], predicted, PREDICTED_COLOUR)
@@ -211,3 +227,14 @@ def gallery(arrays: Mapping[str, Shaped[np.ndarray, "..."]], mask: str) -> Figur
     note = "green: true; cyan: predicted, its boxes dashed; heat map from 0 (clear) to 1 (yellow)"
     figure.text(0.01, 1 - 0.3 / total, note, fontsize=7.5, color="0.35", va="top")
     return figure
+
+
+def _square(ct: Real[np.ndarray, "rows columns"]) -> tuple[int, int, int]:
+    """Top, left and side of the square around the head, so that small bleeds are not lost in the air around it."""
+    window = head_window(ct[..., None])
+    edges = [part.indices(size)[:2] for part, size in zip(window, ct.shape, strict=True)]
+    side = min(max(stop - start for start, stop in edges), *ct.shape)
+    top, left = (
+        min(max((start + stop - side) // 2, 0), size - side) for (start, stop), size in zip(edges, ct.shape, strict=True)
+    )
+    return top, left, side

@@ -38,8 +38,8 @@ class Checkpoints:
         epoch = self._last.latest_step()
         return None if epoch is None else (epoch, _restore(self._last, epoch, like))
 
-    def best(self, like: Variables) -> Variables:
-        """The variables with the lowest validation loss.
+    def best(self, like: Variables) -> tuple[int, Variables]:
+        """The epoch with the lowest validation loss, and its variables.
 
         Raises:
             UserError: there is no checkpoint.
@@ -47,7 +47,7 @@ class Checkpoints:
         epoch = self._best.best_step()
         if epoch is None:
             raise UserError(f"{self._best.directory}: holds no checkpoint; train first, or name the run's --workdir")
-        return _restore(self._best, epoch, like)
+        return epoch, _restore(self._best, epoch, like)
 
     def close(self) -> None:
         """Wait for what is being written."""

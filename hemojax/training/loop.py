@@ -42,8 +42,8 @@ def initial_variables(config: ConfigDict) -> Variables:
     return variables
 
 
-def best_variables(config: ConfigDict, workdir: Path) -> Variables:
-    """The variables of the run's best epoch.
+def best_variables(config: ConfigDict, workdir: Path) -> tuple[int, Variables]:
+    """The run's best epoch and its variables.
 
     Raises:
         UserError: nothing was trained there.
@@ -104,9 +104,7 @@ def train(config: ConfigDict, folder: Path, workdir: Path) -> None:
             table = predict.logits(infer, current.variables, folder, "validation", config.data, config.eval.batch)
             scores = {"train_loss": float(np.mean(losses)), **validation_scores(table)}
             if not math.isfinite(scores["train_loss"]):
-                raise UserError(
-                    f"the training loss of epoch {epoch} is not finite; lower --config.train.learning_rate"
-                )
+                raise UserError(f"the training loss of epoch {epoch} is not finite; lower --config.train.learning_rate")
             log.write("epoch", epoch, epoch * per_epoch, scores)
             checkpoints.save(epoch, current, scores["validation_loss"])
             progress.line(f"epoch {epoch:3d}  " + "  ".join(f"{k} {v:.4f}" for k, v in scores.items()))

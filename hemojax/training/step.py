@@ -42,9 +42,7 @@ def gradients(
 
     def objective(params):
         variables = {"params": params, "batch_stats": state.batch_stats}
-        logits, updates = network.apply(
-            variables, image, train=True, mutable=["batch_stats"], rngs={"dropout": key}
-        )
+        logits, updates = network.apply(variables, image, train=True, mutable=["batch_stats"], rngs={"dropout": key})
         return loss(logits, labels, positive_weight), updates["batch_stats"]
 
     (value, batch_stats), grads = jax.value_and_grad(objective, has_aux=True)(state.params)

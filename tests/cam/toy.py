@@ -6,33 +6,35 @@ from flax import linen as nn
 
 
 class Toy(nn.Module):
-    """Three stages of convolution and SiLU (hence signed), each halving the image; then pooling and a dense layer."""
+    """Three stages of convolution and activation, each halving the image; then pooling and a dense layer."""
 
     widths: tuple[int, ...] = (5, 6, 7)
     outputs: int = 3
+    activation: str = "silu"
     stages: tuple[str, ...] = ("stage1", "stage2", "stage3")
 
     @nn.compact
     def __call__(self, x, train=False, after=None, until=None):
         first = 0 if after is None else self.stages.index(after) + 1
         for name, width in list(zip(self.stages, self.widths, strict=True))[first:]:
-            x = nn.silu(
-                nn.Conv(width, (3, 3), strides=2, padding=1, name=f"conv_{name}", dtype=x.dtype, param_dtype=x.dtype)(x)
-            )
+            x = nn.Conv(width, (3, 3), 2, 1, dtype=x.dtype, param_dtype=x.dtype, name=f"conv_{name}")(x)
+            x = getattr(nn, self.activation)(x)
             self.sow("intermediates", name, x, reduce_fn=lambda old, new: new, init_fn=lambda: None)
             x = self.perturb(name, x)
             if name == until:
                 return x
-        return nn.Dense(self.outputs, name="dense", dtype=x.dtype, param_dtype=x.dtype)(jnp.tanh(x.mean(axis=(1, 2))))
+        return nn.Dense(self.outputs, dtype=x.dtype, param_dtype=x.dtype, name="dense")(jnp.tanh(x.mean(axis=(1, 2))))
 
 
-def variables(network, seed=0, size=16, dtype=jnp.float32):
-    made = network.init(jax.random.key(seed), jnp.zeros((1, size, size, 3), dtype))["params"]
-    # Biases start at zero, which would hide a forgotten bias.
-    return {
-        "params": jax.tree.map(lambda p: p + 0.1 * jax.random.normal(jax.random.key(p.size), p.shape, p.dtype), made)
-    }
+def variables(network, seed=0, gain=3.0):
+    """Random parameters, biases among them, large enough for the layers not to be linear."""
+    made = network.init(jax.random.key(seed), jnp.zeros((1, 16, 16, 3)))["params"]
+    leaves, structure = jax.tree.flatten(made)
+    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
+    leaves = [gain * leaf + 0.2 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
+    return {"params": jax.tree.unflatten(structure, leaves)}
 
 
-def images(batch, seed=1, size=16, dtype=jnp.float32):
-    return jax.random.normal(jax.random.key(seed), (batch, size, size, 3), dtype)
+def images(batch, seed=1):
+    """Not square, to tell height from width."""
+    return jax.random.normal(jax.random.key(seed), (batch, 16, 24, 3))

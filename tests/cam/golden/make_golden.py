@@ -1,10 +1,10 @@
 """Makes pytorch_grad_cam.npz: what pytorch-grad-cam 1.5.7 gives for the network of `toy.py`, in float64.
 
-Run by hand where torch and grad-cam are installed (requirements-compare.txt): `python make_golden.py`. It holds the network's
-parameters under flax's names, the images (NHWC), and for each activation function (silu, relu), stage and method the raw
-map, before ReLU and scaling; "final/..." are the maps that the library returns.
+Run by hand where torch and grad-cam are installed (requirements-compare.txt): `python make_golden.py`. It holds the
+network's parameters under flax's names, the images (NHWC), and for each activation function (silu, relu), stage and
+method the raw map, before ReLU and scaling; "final/..." are the maps that the library returns.
 
-Its ScoreCAM upsamples with aligned corners, hemojax with half-pixel centres: for the golden file it is made to do the latter.
+Its ScoreCAM upsamples with aligned corners, hemojax with half-pixel centres: here it is made to do the latter.
 """
 
 from functools import partial
@@ -53,7 +53,10 @@ def parameters(network):
             weight = module.weight.detach().numpy()
             kernel = weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else weight.T
             yield f"params/{'dense' if weight.ndim == 2 else 'conv_' + name.split('.')[0]}/kernel", kernel
-            yield f"params/{'dense' if weight.ndim == 2 else 'conv_' + name.split('.')[0]}/bias", module.bias.detach().numpy()
+            yield (
+                f"params/{'dense' if weight.ndim == 2 else 'conv_' + name.split('.')[0]}/bias",
+                module.bias.detach().numpy(),
+            )
 
 
 def explained(network, stage, method, images):
@@ -64,9 +67,14 @@ def explained(network, stage, method, images):
         raw.append(type(cam).get_cam_image(cam, *args))
         return raw[-1]
 
-    targets = [lambda logits, label=label, sign=sign: sign * logits[label] for label, sign in zip(LABELS, SIGNS, strict=True)]
+    targets = [
+        lambda logits, label=label, sign=sign: sign * logits[label] for label, sign in zip(LABELS, SIGNS, strict=True)
+    ]
     half_pixel = partial(nn.Upsample, mode="bilinear", align_corners=False)
-    with METHODS[method](network, [getattr(network, stage)]) as cam, mock.patch("torch.nn.UpsamplingBilinear2d", half_pixel):
+    with (
+        METHODS[method](network, [getattr(network, stage)]) as cam,
+        mock.patch("torch.nn.UpsamplingBilinear2d", half_pixel),
+    ):
         cam.get_cam_image = partial(remember, cam)
         final = cam(images, targets)
     return raw[0], final
@@ -78,6 +86,9 @@ def make():
     torch.set_default_dtype(torch.float64)
     images = torch.randn(len(LABELS), 3, *SIZE)
     networks = {"silu": Toy(nn.SiLU).eval(), "relu": Toy(nn.ReLU).eval()}
+    for parameter in networks["silu"].parameters():
+        parameter.data *= 3  # gradients and logits of a trained network's size: PGC's 1e-6 and 1e-7 are absolute
+    networks["silu"].dense.weight.data *= 3
     networks["relu"].load_state_dict(networks["silu"].state_dict())
     arrays = {"images": images.numpy().transpose(0, 2, 3, 1), "labels": np.array(LABELS), "signs": np.array(SIGNS)}
     arrays |= dict(parameters(networks["silu"]))
@@ -88,7 +99,7 @@ def make():
             for method in METHODS:
                 raw, final = explained(network, stage, method, images)
                 arrays[f"raw/{activation}/{stage}/{method}"] = raw
-                if stage == "stage2":
+                if (activation, stage) == ("relu", "stage2"):
                     arrays[f"final/{activation}/{stage}/{method}"] = final
     return arrays
 

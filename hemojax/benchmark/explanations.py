@@ -1,0 +1,240 @@
+"""Heat maps of every slice with a lesion, written batch by batch, so that a killed run goes on where it stopped.
+
+Maps are kept at their stage's own resolution, which is small; they are resized when they are scored. What was computed
+is described beside them: maps of other weights, methods or slices are never taken for these.
+"""
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Float
+from ml_collections import ConfigDict
+
+from hemojax.cam import engine, random, targets
+from hemojax.cam.registry import METHODS
+from hemojax.data import loader, records
+from hemojax.models.staged import StagedNetwork
+from hemojax.progress import Progress
+from hemojax.reporting import tables
+from hemojax.training.predict import device_mesh
+from hemojax.training.state import Variables
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Methods that share their passes over the network, the stages they look at, and the slices they explain.
+
+    Attributes:
+        name: of the job's folder.
+        methods: names in METHODS.
+        stages: names of the network's stages.
+        slices: rows of the index, of one or more splits.
+    """
+
+    name: str
+    methods: tuple[str, ...]
+    stages: tuple[str, ...]
+    slices: pd.DataFrame
+
+
+def lesion_slices(folder: Path, masks: ConfigDict) -> pd.DataFrame:
+    """Rows of the index, validation before test, in which something of any mask target is drawn."""
+    wanted = {value for values in masks.values() for value in values}
+    index = pd.concat([records.read_index(folder, split) for split in ("validation", "test")], ignore_index=True)
+    return index[[bool(wanted & set(drawn)) for drawn in index["drawn"]]].reset_index(drop=True)
+
+
+def jobs(cam: ConfigDict, slices: pd.DataFrame) -> list[Job]:
+    """One job for all methods that share a forward and a backward; one a stage for each that runs the network anew.
+
+    The latter may be restricted to fewer slices of each split, spread evenly over it, and to fewer stages.
+    """
+    costly = {"ablated_scores", "masked_scores"}
+    shared = tuple(name for name in cam.methods if not METHODS[name].needs & costly)
+    found = [Job("shared", shared, tuple(cam.stages), slices)] if shared else []
+    for name in cam.methods:
+        if METHODS[name].needs & costly:
+            limit = cam[name]
+            stages = [stage for stage in cam.stages if stage in (limit.stages or cam.stages)]
+            found += [Job(f"{name}-{stage}", (name,), (stage,), _spread(slices, limit.slices)) for stage in stages]
+    return found
+
+
+def _spread(slices: pd.DataFrame, number: int) -> pd.DataFrame:
+    """At most `number` slices of each split, at even distances; all of them for 0."""
+    parts = []
+    for _, rows in slices.groupby("split", sort=False):
+        take = min(number or len(rows), len(rows))
+        parts.append(rows.iloc[np.linspace(0, len(rows) - 1, take).round().astype(int)])
+    return pd.concat(parts, ignore_index=True)
+
+
+def compute(
+    config: ConfigDict,
+    network: StagedNetwork,
+    variables: Variables,
+    weights: str,
+    folder: Path,
+    slices: pd.DataFrame,
+    logits: pd.DataFrame,
+    workdir: Path,
+) -> pd.DataFrame:
+    """Compute and write the maps of all jobs that are not there yet.
+
+    With several processes each takes its share of the batches, and all wait for the last.
+
+    Args:
+        config: the run's config.
+        network: the classifier.
+        variables: its parameters and statistics.
+        weights: names the variables; maps of other ones are made again.
+        folder: the records.
+        slices: the rows to explain, see `lesion_slices`.
+        logits: the table of logits of the slices, see `training.predict.logits`.
+        workdir: maps go to `<workdir>/maps/<job>/<batch>.npz`.
+
+    Returns:
+        the timings table: a row a job, its slices, seconds, and seconds of compilation.
+    """
+    rows = []
+    for job in jobs(config.cam, slices):
+        target = _targets(config, job.slices, logits)
+        described = {
+            "methods": list(job.methods),
+            "stages": list(job.stages),
+            "slices": [f"{row.case}/{row.slice}" for row in job.slices.itertuples()],
+            "weights": weights,
+            "target": config.cam.target,
+            "seeds": config.cam.random_seeds,
+            "batch": config.cam.batch,
+        }
+        home = workdir / "maps" / job.name
+        stamp = home / "job.json"
+        if not stamp.exists() or json.loads(stamp.read_text()) != described:
+            if jax.process_index() == 0:
+                shutil.rmtree(home, ignore_errors=True)
+                home.mkdir(parents=True)
+                tables.write_json(stamp, described)
+            _wait_for_all("job")
+        rows.append(_run(config, network, variables, folder, job, target, home))
+    _wait_for_all("maps")
+    return pd.DataFrame(rows)
+
+
+def _targets(config: ConfigDict, slices: pd.DataFrame, logits: pd.DataFrame) -> targets.Target:
+    """The config's target of each of these slices."""
+    labels = list(config.data.labels)
+    truth = slices[labels].to_numpy() == 1
+    wide = logits.pivot_table(index=["case", "slice"], columns="label", values="logit")[labels]
+    values = wide.loc[list(zip(slices["case"], slices["slice"], strict=True))].to_numpy(np.float32)
+    return targets.resolve(config.cam.target, labels)(truth, values)
+
+
+def _run(
+    config: ConfigDict,
+    network: StagedNetwork,
+    variables: Variables,
+    folder: Path,
+    job: Job,
+    target: targets.Target,
+    home: Path,
+) -> dict[str, object]:
+    mesh = device_mesh()
+    size = -(-config.cam.batch // mesh.size) * mesh.size
+    explain = engine.build(
+        network, job.methods, job.stages, seeds=config.cam.random_seeds, chunk=config.cam.chunk, mesh=mesh
+    )
+    variables = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
+    identities = np.array([random.identity(row.case, row.slice) for row in job.slices.itertuples()])
+    starts = range(0, len(job.slices), size)
+    missing = [start for start in starts if not (home / f"{start:06d}.npz").exists()]
+    mine = missing[jax.process_index() :: jax.process_count()]
+    compiled, compile_seconds, seconds, explained = None, 0.0, 0.0, 0
+    with Progress(f"maps: {job.name}", len(starts), len(starts) - len(missing)) as progress:
+        for start in mine:
+            rows = np.arange(start, min(start + size, len(job.slices)))
+            batch = _images(config, folder, job.slices.iloc[rows], size)
+            padded = np.concatenate([rows, np.repeat(rows[:1], size - len(rows))])
+            inputs = (batch, targets.Target(*(np.asarray(part)[padded] for part in target)), identities[padded])
+            if compiled is None:
+                begun = time.perf_counter()
+                compiled = explain.lower(variables, *inputs).compile()
+                compile_seconds = time.perf_counter() - begun
+            begun = time.perf_counter()
+            maps = jax.device_get(compiled(variables, *inputs).maps)
+            seconds += time.perf_counter() - begun
+            explained += len(rows)
+            _write(home / f"{start:06d}.npz", {f"{s}/{m}": v[: len(rows)] for (s, m), v in maps.items()})
+            progress.advance()
+    timing = home / f"timing-{jax.process_index()}.json"
+    if explained:
+        # A run that goes on times the slices that it explains itself; one with nothing left to do keeps what was timed.
+        figures = {"slices": explained, "seconds": seconds, "compile_seconds": compile_seconds}
+        tables.write_json(timing, figures)
+    names = {"stage": "+".join(job.stages), "method": "+".join(job.methods), "what": job.name}
+    return names | tables.read_json(timing)
+
+
+def _images(config: ConfigDict, folder: Path, rows: pd.DataFrame, size: int) -> Float[np.ndarray, "b s s c"]:
+    parts = []
+    for split, group in rows.groupby("split", sort=False):
+        record = group["record"].to_numpy(np.int32)
+        batches = loader.evaluation_batches(folder, str(split), record, config.data, size)
+        parts += [batch["image"][batch["valid"]] for batch in batches]
+    images = np.concatenate(parts)
+    return np.concatenate([images, np.repeat(images[:1], size - len(images), axis=0)])
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    with tables.replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def _wait_for_all(name: str) -> None:
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+@dataclasses.dataclass(frozen=True)
+class MapBatch:
+    """Maps of one stage as they were written.
+
+    Attributes:
+        stage: its name, "-" for baselines.
+        names: (method, seed) of each map of a slice.
+        rows: the slices, rows of the index.
+        heats: in [0, 1].
+        baseline: made without a network.
+    """
+
+    stage: str
+    names: tuple[tuple[str, int], ...]
+    rows: pd.DataFrame
+    heats: Float[np.ndarray, "b n h w"]
+    baseline: bool = False
+
+
+def read(config: ConfigDict, slices: pd.DataFrame, workdir: Path) -> Iterator[MapBatch]:
+    """All maps of the config's jobs, a batch and stage at a time."""
+    for job in jobs(config.cam, slices):
+        for path in sorted((workdir / "maps" / job.name).glob("*.npz")):
+            with np.load(path, allow_pickle=False) as arrays:
+                for stage in job.stages:
+                    names, heats = [], []
+                    for method in job.methods:
+                        maps = arrays[f"{stage}/{method}"]
+                        maps = maps[:, None] if maps.ndim == 3 else maps
+                        names += [(method, seed) for seed in range(maps.shape[1])]
+                        heats.append(maps)
+                    stacked = np.concatenate(heats, axis=1)
+                    start = int(path.stem)
+                    yield MapBatch(stage, tuple(names), job.slices.iloc[start : start + len(stacked)], stacked)

@@ -1,0 +1,77 @@
+"""The slices that the report shows: typical, best and worst of the method chosen on validation."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from ml_collections import ConfigDict
+
+from hemojax.benchmark import scoring
+from hemojax.data import hounsfield
+from hemojax.metrics import overlap
+from hemojax.reporting import figures, tables
+
+
+def write(
+    config: ConfigDict, folder: Path, slices: pd.DataFrame, workdir: Path, counts: pd.DataFrame, chosen: dict
+) -> None:
+    """Write `results/gallery.npz` for `reporting.figures.gallery`: test slices, turned as they are looked at.
+
+    Args:
+        config: the run's config; `eval.gallery` slices of each kind.
+        folder: the records.
+        slices: the explained slices.
+        workdir: the run's folder.
+        counts: the counts table.
+        chosen: stage, method and threshold of each mask target, see `metrics.statistics.choose`.
+    """
+    truth = scoring.Slices(config, folder)
+    places = {(row.case, row.slice): row for row in slices.itertuples()}
+    rows: list[dict[str, object]] = []
+    for number, (mask, best) in enumerate((name, chosen[name]["pixels"]) for name in config.data.masks):
+        picked = _pick(counts, mask, best, config.eval.gallery)
+        wanted = {(row.case, row.slice): row for row in picked.itertuples()}
+        for case, at, heat in scoring.heat_of(config, slices, workdir, best["stage"], best["method"]):
+            if (case, at) in wanted:
+                place = places[case, at]
+                slice_truth = truth(place.split, place.record)
+                flips = figures.flips_of(place.axes)
+                ct = np.round(hounsfield.apply_window(slice_truth.hu, config.data.windows[0]) * 255).astype(np.uint8)
+                rows.append(
+                    {
+                        "ct": figures.display(ct, flips),
+                        "truth": figures.display(slice_truth.masks[number], flips),
+                        "heat": figures.display(heat.astype(np.float32), flips),
+                        "threshold": np.float32(best["threshold"]),
+                        "dice": np.float32(wanted[case, at].dice),
+                        "kind": wanted[case, at].kind,
+                        "mask": mask,
+                        "case": case,
+                        "slice": at,
+                        "method": best["method"],
+                        "stage": best["stage"],
+                    }
+                )
+    with tables.replacing(workdir / "results" / "gallery.npz") as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **{key: np.stack([row[key] for row in rows]) for key in rows[0]})
+
+
+def _pick(counts: pd.DataFrame, mask: str, best: dict, number: int) -> pd.DataFrame:
+    """Test slices with the highest Dice, around the median, and the lowest; no slice twice."""
+    of_best = counts[
+        (counts["split"] == "test")
+        & (counts["mask"] == mask)
+        & (counts["stage"] == best["stage"])
+        & (counts["method"] == best["method"])
+        & (counts["threshold"] == np.float32(best["threshold"]))
+    ]
+    dice = overlap.dice(*(of_best[c].to_numpy() for c in ("tp", "fp", "fn")))
+    ranked = of_best.assign(dice=dice).sort_values(["dice", "case", "slice"], ascending=[False, True, True])
+    ranked = ranked.reset_index(drop=True)
+    number = min(number, len(ranked) // 3) or 1
+    middle = max((len(ranked) - number) // 2, 0)
+    kinds = {"typical": range(middle, middle + number), "best": range(number)}
+    kinds["worst"] = range(max(len(ranked) - number, 0), len(ranked))
+    return pd.concat([ranked.iloc[list(at)].assign(kind=kind) for kind, at in kinds.items()]).drop_duplicates(
+        ["case", "slice"]
+    )

@@ -1,0 +1,59 @@
+"""The main job: train if there is no checkpoint, explain, score, choose on validation, report on test."""
+
+from pathlib import Path
+
+import jax
+import pandas as pd
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from hemojax.benchmark import explanations, gallery, run, scoring
+from hemojax.data.prepare import prepare
+from hemojax.metrics import statistics
+from hemojax.reporting import summary, tables
+from hemojax.training import loop, predict
+
+
+def bench(config: ConfigDict, workdir: Path) -> None:
+    """From the data set to the report; whatever was finished before stands, and what is missing is made.
+
+    Raises:
+        UserError: see `run.begin`, `prepare` and `loop.train`.
+    """
+    train(config, workdir)
+    epoch, variables = loop.best_variables(config, workdir)
+    folder, results = workdir / "records", workdir / "results"
+    logits = tables.read_table(results / "slices.parquet")
+    slices = explanations.lesion_slices(folder, config.data.masks)
+    network, weights = loop.create_network(config), f"epoch {epoch}"
+    timings = explanations.compute(config, network, variables, weights, folder, slices, logits, workdir)
+    if jax.process_index() == 0:
+        device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+        tables.write_table(results / "timings.parquet", timings.assign(run=config.name, device=device))
+        counts = scoring.count(config, folder, slices, workdir)
+        tables.write_table(results / "counts.parquet", counts)
+        thresholds = statistics.select_thresholds(counts)
+        chosen = statistics.choose(statistics.summarise(counts, thresholds, resamples=config.eval.resamples))
+        tables.write_json(results / "chosen.json", chosen)
+        gallery.write(config, folder, slices, workdir, counts, chosen)
+        report(config, workdir)
+
+
+def train(config: ConfigDict, workdir: Path) -> None:
+    """Prepare the records, train, and write the logits of every validation and test slice."""
+    run.begin(config, workdir)
+    folder = prepare(config, workdir)
+    loop.train(config, folder, workdir)
+    infer = predict.build(loop.create_network(config))
+    _, variables = loop.best_variables(config, workdir)
+    parts = [
+        predict.logits(infer, variables, folder, split, config.data, config.eval.batch)
+        for split in ("validation", "test")
+    ]
+    if jax.process_index() == 0:
+        tables.write_table(workdir / "results" / "slices.parquet", pd.concat(parts).assign(run=config.name))
+
+
+def report(config: ConfigDict, workdir: Path) -> None:
+    """Tables and pictures, made again from the result files alone."""
+    summary.report(workdir / "results", Console())
