@@ -4,11 +4,15 @@ Kept short on purpose: what it dispatches to lives in libraries that can be test
 """
 
 import difflib
+import importlib
+import runpy
 import sys
 from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
+
+from hemojax.errors import UserError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The run's config, e.g. configs/bench.py.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder for everything that is written; default: runs/<config.name>.")
@@ -16,48 +20,48 @@ DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other hosts of t
 flags.mark_flag_as_required("config")
 
 
-def tasks() -> dict:
-    """What `config.task` may name. Imported late: a misspelt option is refused at once."""
-    from hemojax.benchmark import explain, localization
-
-    return {
-        "bench": localization.bench,
-        "train": localization.train,
-        "report": localization.report,
-        "explain": explain.explain,
-    }
+TASKS = {
+    "bench": ("hemojax.benchmark.localization", "bench"),
+    "train": ("hemojax.benchmark.localization", "train"),
+    "report": ("hemojax.benchmark.localization", "report"),
+    "explain": ("hemojax.benchmark.explain", "explain"),
+}
+"""What `config.task` may name: a module, imported when it is needed, and its function of config and workdir."""
 
 
 def main(argv: list[str]) -> None:
     """Run the config's task."""
-    from hemojax.errors import UserError
-
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)
     try:
         if len(argv) > 1:
             raise UserError(f"'{argv[1]}' is no option; options start with --")
+        config = CONFIG.value
+        if config.task not in TASKS:
+            nearest = difflib.get_close_matches(config.task, TASKS, n=1, cutoff=0)[0]
+            raise UserError(f"--config.task={config.task}: did you mean {nearest}? The tasks are {', '.join(TASKS)}")
         if DISTRIBUTED.value:
             import jax
 
             jax.distributed.initialize()
-        config = CONFIG.value
-        found = tasks()
-        if config.task not in found:
-            nearest = difflib.get_close_matches(config.task, found, n=1, cutoff=0)[0]
-            raise UserError(f"--config.task={config.task}: did you mean {nearest}? The tasks are {', '.join(found)}")
-        found[config.task](config, Path(WORKDIR.value or Path("runs") / config.name))
+        module, function = TASKS[config.task]
+        task = getattr(importlib.import_module(module), function)
+        task(config, Path(WORKDIR.value or Path("runs") / config.name))
     except UserError as error:
-        logging.flush()
         sys.exit(f"hemojax: {error}")
 
 
 def parse(argv: list[str]) -> list[str]:
     """Parse the flags; an unknown config option is refused by name, with the nearest one named."""
     try:
-        return flags.FLAGS(argv)
+        rest = flags.FLAGS(argv)
+        options(CONFIG.value)
+        return rest
     except AttributeError:
         # ml_collections raises this for an option that the config does not have, without its whole name.
-        known = options(flags.FLAGS["config"].value)
         given = [word.lstrip("-").split("=")[0] for word in argv[1:] if word.startswith("-")]
+        path = next(word.split("=", 1)[1] for word in argv if word.lstrip("-").startswith("config="))
+        known = options(runpy.run_path(path.split(":")[0])["get_config"]())
         wrong = next(name for name in given if name.startswith("config.") and name not in known)
         nearest = difflib.get_close_matches(wrong, known, n=1, cutoff=0)[0]
         sys.exit(f"hemojax: no option --{wrong}: did you mean --{nearest}?")

@@ -5,16 +5,21 @@ clipped to a brain window such as 0 to 80 HU, where bone is whatever is saturate
 (about 0.5 mm a pixel) and scale with the grid.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from jaxtyping import Bool, Float32, Real
 from scipy import ndimage
+from scipy.spatial import ConvexHull
+from skimage import draw
 
 _BONE_HU = 100.0
+_SATURATION_BLUR = 4.0  # resampling a clipped volume takes a little off saturated bone
 _NO_SKULL_BELOW_HU = 60.0  # a slice with nothing brighter has no skull
 _SOFT_TISSUE_HU = 10.0  # the mean inside the skull is above it; air cells and sinuses are below
 _SMALLEST_BONE = 0.0005  # of the slice; smaller bright spots are calcification or saturated blood
 _SMALLEST_BRAIN = 0.002  # of the slice
-_WHOLE_BRAIN = 0.05  # of the slice; with less, the skull may be open at the orbits and wider gaps are closed
+_WHOLE_BRAIN = 0.05  # of the slice; with less, the skull may be open and a thicker wall is tried
 _GAPS = (5.0, 15.0, 31.0)
 _BONE_MARGIN = 5.0
 _SMOOTHING_SIGMA = 2.0
@@ -25,6 +30,8 @@ _EIGHT_CONNECTED = np.ones((3, 3), bool)
 def intracranial_mask(hu: Real[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """Finds what the skull encloses: soft tissue that bone, its gaps closed, cuts off from the slice's border.
 
+    Where even wide gaps do not explain an open skull (craniectomy), the convex hull of the bone stands in for it.
+
     Small spots inside that are as bright as bone (calcification, dense blood in a clipped volume) belong to it. In
     slices through the face it also holds other tissue between bones; it is empty where there is no skull.
     """
@@ -32,16 +39,16 @@ def intracranial_mask(hu: Real[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     brightest = float(hu.max())
     if brightest < _NO_SKULL_BELOW_HU:
         return inside
-    pieces, n = ndimage.label(hu >= min(_BONE_HU, brightest), _EIGHT_CONNECTED)
+    pieces, n = ndimage.label(hu >= min(_BONE_HU, brightest - _SATURATION_BLUR), _EIGHT_CONNECTED)
     large = np.bincount(pieces.ravel(), minlength=n + 1) >= _SMALLEST_BONE * hu.size
     large[0] = False
     if not large.any():
         return inside
     bone = large[pieces]
     # Air around the head need not be searched, but one pixel of it must stay, as the way to the border.
-    head = tuple(_reach(bone.any(axis=1 - axis)) for axis in (0, 1))
-    for gap in _GAPS:
-        enclosed = _enclosed_tissue(hu[head], bone[head], _pixels(gap, hu), _SMALLEST_BRAIN * hu.size)
+    head = _frame(bone)
+    for wall in _walls(bone[head], [_pixels(gap, hu) for gap in _GAPS]):
+        enclosed = _enclosed_tissue(hu[head], wall, _SMALLEST_BRAIN * hu.size)
         if enclosed.sum() > 2 * inside.sum():
             inside[head] = enclosed
         if inside.mean() > _WHOLE_BRAIN:
@@ -64,7 +71,7 @@ def hu_threshold_map(hu: Real[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
     if not inside.any():
         return heat
     margin = int(4 * _pixels(_SMOOTHING_SIGMA, hu)) + 1
-    brain = tuple(_reach(inside.any(axis=1 - axis), margin) for axis in (0, 1))
+    brain = _frame(inside, margin)
     weight = inside[brain].astype(np.float32)
     # Bone must not shine into the brain, nor air darken it: a mean over the inside only.
     sums, weights = (
@@ -82,14 +89,36 @@ def mean_mask_map(masks: Bool[np.ndarray, "n h w"]) -> Float32[np.ndarray, "h w"
     return ((frequency - frequency.min()) / (spread or 1.0)).astype(np.float32)
 
 
+def _walls(bone: Bool[np.ndarray, "h w"], gaps: list[float]) -> Iterator[Bool[np.ndarray, "h w"]]:
+    """What may hold the brain in: bone with ever wider gaps closed (orbits), at last its convex hull (craniectomy)."""
+    for gap in gaps:
+        yield _closed(bone, gap)
+    pieces, _ = ndimage.label(bone, _EIGHT_CONNECTED)
+    skull = pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
+    yield _closed(bone, gaps[0]) | ~_convex_hull(skull)
+
+
+def _convex_hull(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """The hull of the corners of all pixels; the first and last pixel of each row are enough to know it."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    first = mask[rows].argmax(axis=1)
+    last = mask.shape[1] - mask[rows, ::-1].argmax(axis=1)
+    corners = np.concatenate([np.stack([i, j], axis=1) for i in (rows, rows + 1) for j in (first, last)]) - 0.5
+    filled = np.zeros_like(mask)
+    outline = corners[ConvexHull(corners).vertices]
+    filled[draw.polygon(outline[:, 0], outline[:, 1], mask.shape)] = True
+    return filled
+
+
 def _enclosed_tissue(
-    hu: Real[np.ndarray, "h w"], bone: Bool[np.ndarray, "h w"], gap: float, smallest: float
+    hu: Real[np.ndarray, "h w"], wall: Bool[np.ndarray, "h w"], smallest: float
 ) -> Bool[np.ndarray, "h w"]:
-    pieces, n = ndimage.label(~_closed(bone, gap))
+    """The pieces of soft tissue, of some size, that the wall cuts off from the border."""
+    pieces, n = ndimage.label(~wall)
     area = np.bincount(pieces.ravel(), minlength=n + 1)
     brightness = np.bincount(pieces.ravel(), np.clip(hu, 0, _BONE_HU).ravel(), minlength=n + 1)
     brain = (area >= smallest) & (brightness > _SOFT_TISSUE_HU * area)
-    brain[0] = False  # bone
+    brain[0] = False  # the wall
     for border in (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]):
         brain[border] = False
     return brain[pieces]
@@ -99,9 +128,13 @@ def _pixels(length: float, hu: Real[np.ndarray, "h w"]) -> float:
     return length * max(hu.shape) / 512
 
 
-def _reach(line: Bool[np.ndarray, " n"], margin: int = 1) -> slice:
-    found = np.flatnonzero(line)
-    return slice(max(found[0] - margin, 0), min(found[-1] + 1 + margin, len(line)))
+def _frame(mask: Bool[np.ndarray, "h w"], margin: int = 1) -> tuple[slice, slice]:
+    """The part of the slice that holds the mask and a margin."""
+    rows, columns = (np.flatnonzero(mask.any(axis=1 - axis)) for axis in (0, 1))
+    return (
+        slice(max(rows[0] - margin, 0), rows[-1] + 1 + margin),
+        slice(max(columns[0] - margin, 0), columns[-1] + 1 + margin),
+    )
 
 
 def _closed(mask: Bool[np.ndarray, "h w"], gap: float) -> Bool[np.ndarray, "h w"]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 from ml_collections import ConfigDict
@@ -35,7 +36,7 @@ def write(
             if (case, at) in wanted:
                 place = places[case, at]
                 slice_truth = truth(place.split, place.record)
-                flips = figures.flips_of(place.axes)
+                flips = figures.flips(_affine(place.axes))
                 ct = np.round(hounsfield.apply_window(slice_truth.hu, config.data.windows[0]) * 255).astype(np.uint8)
                 rows.append(
                     {
@@ -75,3 +76,7 @@ def _pick(counts: pd.DataFrame, mask: str, best: dict, number: int) -> pd.DataFr
     return pd.concat([ranked.iloc[list(at)].assign(kind=kind) for kind, at in kinds.items()]).drop_duplicates(
         ["case", "slice"]
     )
+
+
+def _affine(axes: str) -> np.ndarray:
+    return nib.orientations.inv_ornt_aff(nib.orientations.axcodes2ornt(tuple(axes)), (1, 1, 1))

@@ -9,20 +9,40 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from hemojax.cam import engine, targets
+from hemojax.cam.method import check_name
+from hemojax.data.case import LABELS
 from hemojax.errors import UserError
 from hemojax.reporting import tables
+from hemojax.training import loop
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy", "nibabel")
 FIXED_SECTIONS = ("name", "seed", "data", "model", "train")
 """What the records and the weights depend on; the other sections may change between runs in one folder."""
 
 
-def begin(config: ConfigDict, workdir: Path) -> None:
-    """Write config, package versions, device and seed to `<workdir>/results/run.json`.
+def check(config: ConfigDict) -> None:
+    """Refuse a config that names something unknown before any work is done.
 
     Raises:
-        UserError: the folder holds a run with other options for data, model or training.
+        UserError: naming the option or the name that is nearest.
     """
+    for label in config.data.labels:
+        check_name(label, LABELS, "label")
+    network = loop.create_network(config)
+    engine.build(network, config.cam.methods, config.cam.stages, seeds=config.cam.random_seeds, chunk=config.cam.chunk)
+    targets.resolve(config.cam.target, tuple(config.data.labels))
+    if config.train.batch % jax.device_count():
+        raise UserError(f"--config.train.batch={config.train.batch} is not a multiple of {jax.device_count()} devices")
+
+
+def begin(config: ConfigDict, workdir: Path) -> None:
+    """Check the config, and write it with package versions, device and seed to `<workdir>/results/run.json`.
+
+    Raises:
+        UserError: see `check`; or the folder holds a run with other options for data, model or training.
+    """
+    check(config)
     path = workdir / "results" / "run.json"
     options = json.loads(config.to_json_best_effort())
     if path.exists():

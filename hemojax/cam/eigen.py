@@ -38,14 +38,14 @@ def principal_projection(values: Float[Array, "h w k"]) -> Float[Array, "h w"]:
     matrix = values.reshape(h * w, k)
     matrix = matrix - jnp.mean(matrix, axis=0)
     largest = jnp.max(jnp.abs(matrix))
-    unit = matrix / jnp.where(largest > 0, largest, 1)  # neither overflows nor underflows when it is squared
+    matrix = matrix / jnp.where(largest > 0, largest, 1)  # neither overflows nor underflows when it is squared
     if h * w <= k:
-        left = _principal_vector(_product(unit, unit.T))
+        left = _principal_vector(_product(matrix, matrix.T))
         projection = left * jnp.linalg.norm(_product(matrix.T, left))
     else:
-        projection = _product(matrix, _principal_vector(_product(unit.T, unit)))
-    sign = jnp.where(projection @ jnp.sum(matrix, axis=-1) < 0, -1, 1)
-    return (sign * projection).reshape(h, w)
+        projection = _product(matrix, _principal_vector(_product(matrix.T, matrix)))
+    sign = jnp.where(_product(projection, jnp.sum(matrix, axis=-1)) < 0, -1, 1)
+    return (sign * largest * projection).reshape(h, w)
 
 
 def _principal_vector(gram: Float[Array, "n n"]) -> Float[Array, " n"]:

@@ -41,6 +41,7 @@ class Case:
         mask: integers of the expert's mask, 0 elsewhere; all 0 where nothing was drawn.
         labels: a row a slice, columns as in LABELS.
         slices: the scan's own number of each slice (0-based).
+        axes: towards which side of the body the index of each axis grows, as nibabel's codes, e.g. "LPS".
     """
 
     name: str
@@ -50,6 +51,7 @@ class Case:
     mask: UInt8[np.ndarray, "h w n"]
     labels: Int8[np.ndarray, "n 6"]
     slices: np.ndarray
+    axes: str
 
 
 def read_nifti(path: Path) -> tuple[Shaped[np.ndarray, "h w n"], nib.Nifti1Image]:

@@ -143,7 +143,7 @@ def scan(rng: np.random.Generator, hu: Float32[np.ndarray, "h w s"], grid: Grid)
     noise = rng.standard_normal(hu.shape, np.float32)
     kernel = max(rng.uniform(0.7, 1.0) / grid.pixel, 0.45)
     noise = ndimage.gaussian_filter(noise, (kernel, kernel, 0))
-    hu += noise * (rng.uniform(1.8, 3.6) / noise.std()) * (1 + 0.5 * low)
+    hu += noise * (rng.uniform(1.6, 3.4) / noise.std()) * (1 + 0.5 * low)
     return np.clip(np.rint(hu), -1024, 3071).astype(np.int16)
 
 

@@ -55,7 +55,7 @@ def floor_height(x: Field, a: Field) -> Field:
     petrous = a - 1 + 0.52 * side  # in front of the petrous ridge
     front = np.clip(0.5 + wing / 8, 0, 1)
     ahead = np.clip(0.5 + petrous / 10, 0, 1)
-    anterior = -15 + 5 * bump(((side - 30) / 24) ** 2 + ((a - 52) / 28) ** 2) + 0.02 * np.maximum(a - 50, 0) ** 2
+    anterior = -20 + 10 * bump(((side - 30) / 24) ** 2 + ((a - 52) / 28) ** 2) + 0.02 * np.maximum(a - 50, 0) ** 2
     middle = -24 - 12 * np.clip((side - 10) / 12, 0, 1) + 0.012 * np.maximum(side - 45, 0) ** 2
     posterior = -62 + 30 * (side / 58) ** 4 + 26 * (np.abs(a + 48) / 44) ** 4
     floor = posterior * (1 - ahead) + ahead * (middle * (1 - front) + anterior * front)
@@ -117,8 +117,8 @@ def ventricles(x: Field, a: Field, z: Field, size: float, lean: float) -> Field:
 
 def cisterns(x: Field, a: Field, z: Field, stem: Field, widen: float) -> Field:
     """Signed distance into the basal cisterns: around the brainstem, suprasellar, quadrigeminal, cisterna magna."""
-    around = np.minimum(stem + 3.2 + widen, -stem)  # a shell outside the brainstem
-    around = np.minimum(around, np.minimum(2 - z, a + 31 + 0.2 * z))
+    around = np.minimum(stem + 2.2 + 0.7 * widen, -stem)  # a shell outside the brainstem
+    around = np.minimum(around, np.minimum(-4 - z, a + 30 + 0.2 * z))
     angle = np.arctan2(x, a - 5)
     star = 9.5 + widen + 4.0 * np.cos(5 * angle) - np.sqrt(x * x + (a - 5) ** 2)
     star = np.minimum(star, 7 - np.abs(z + 15))
@@ -233,7 +233,7 @@ def subarachnoid(
     sheet = np.full(depth.shape, np.float32(30))
     sheet[near] = folds(rng, where / spacing, rng.uniform(13, 16)) * spacing
     reach = rng.uniform(15, 20) + 3 * atrophy
-    half_width = np.maximum(0.1 + 0.62 * atrophy - efface, 1.7 * fill) * np.clip(1.15 - depth / reach, -1, 1)
+    half_width = np.maximum(0.1 + 0.62 * atrophy - efface, 2.0 * fill) * np.clip(1.15 - depth / reach, -1, 1)
     sulci = np.where(above < 0, half_width * 0.35, half_width) - sheet
 
     uneven = 0.8 + 0.6 * np.tanh(smooth)
@@ -259,7 +259,7 @@ def brain_tissue(
     x, a, z = position
     side = np.abs(x)
     bias = rng.normal(0, 1.0)
-    white, grey = 29 + bias + rng.normal(0, 0.6), 38 + bias + rng.normal(0, 0.6)
+    white, grey = 28 + bias + rng.normal(0, 0.6), 37.5 + bias + rng.normal(0, 0.6)
     texture = smooth_field(rng, grid, 14)
     ribbon = soft(rng.uniform(3.4, 4.4) + 0.6 * texture - cortex, edge + 1.5)
     caudate = ellipsoid(side, a, z, (13.5, 20, 9), (4.5, 9, 10))

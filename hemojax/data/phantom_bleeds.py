@@ -62,13 +62,13 @@ def plan_bleeds(rng: np.random.Generator, level: float, choice: float) -> list[B
     names = ["EPH", "IPH", "SAH", "SDH"]
     weights = [1.0, 1.0, 1.0, 1.0]
     if -40 < level < 26:
-        names, weights = [*names, "IVH"], [*weights, 1.8]
+        names, weights = [*names, "IVH"], [*weights, 2.4]
     edges = np.cumsum(weights) / np.sum(weights)
     first = names[int(np.searchsorted(edges, choice, side="right"))]
     bleeds = [PLANNERS[first](rng, level)]
     if rng.random() < 0.3:
         names.remove(first)
-        second = names[rng.integers(len(names))]
+        second = "IVH" if first == "IPH" and "IVH" in names else names[rng.integers(len(names))]
         bleeds.append(PLANNERS[second](rng, level + rng.normal(0, 12)))
     return bleeds
 
@@ -143,11 +143,11 @@ def plan_subarachnoid(rng: np.random.Generator, level: float) -> Bleed:
     """Blood in the fluid spaces within an ellipsoid; radii: its half axes."""
     if -30 < level < 6 and rng.random() < 0.6:
         centre = (rng.normal(0, 5), rng.uniform(-15, 10), level)
-        radii = (rng.uniform(28, 55), rng.uniform(28, 45), rng.uniform(18, 26))
+        radii = (rng.uniform(35, 65), rng.uniform(35, 55), rng.uniform(20, 30))
         return Bleed("SAH", "cisterns", centre, radii, 0.0, rng.uniform(54, 66), 2.0, 0, 0)
     side = int(rng.choice((-1, 1)))
     centre = surface_point(rng, level, side)
-    radii = (rng.uniform(26, 44), rng.uniform(26, 52), rng.uniform(16, 30))
+    radii = (rng.uniform(36, 60), rng.uniform(36, 70), rng.uniform(20, 36))
     return Bleed("SAH", "sulci", centre, radii, 0.0, rng.uniform(56, 68), 2.0, 0, 0)
 
 
@@ -299,7 +299,7 @@ def intraparenchymal(rng: np.random.Generator, bleed: Bleed, grid: Grid) -> Fiel
     u, v = cos * x + sin * a, cos * a - sin * x
     size = float(np.mean(bleed.radii))
     radius = np.sqrt(sum(np.square(p / r) for p, r in zip((u, v, z), bleed.radii, strict=True)) + 1e-6)
-    lobules = 0.16 * smooth_field(rng, grid, 1.5 * size + 6) + 0.07 * smooth_field(rng, grid, 9)
+    lobules = 0.20 * smooth_field(rng, grid, 1.3 * size + 6) + 0.07 * smooth_field(rng, grid, 9)
     return (1 - radius + lobules) * size
 
 

@@ -31,20 +31,20 @@ def skull_and_face(
     edge = 1.1 * grid.pixel
     coarse, fine = smooth_field(rng, grid, 40), smooth_field(rng, grid, 9)
     brow = bump(np.square(x / 34) + np.square((z + 6) / 20)) * (a > 0)
-    thickness = rng.uniform(5.2, 8.5) + 0.8 * coarse + 1.5 * bump(np.square((np.abs(a) - 90) / 45)) + 9 * brow
+    thickness = rng.uniform(4.4, 7.4) + 0.5 * coarse + 1.5 * bump(np.square((np.abs(a) - 90) / 45)) + 9 * brow
     outer = vault + thickness
-    temple = bump(np.square((a - 34) / 30) + np.square((z + 20) / 42)) * np.minimum(side / 50, 1)
-    scalp = outer + rng.uniform(3.5, 6.5) + 8 * temple + 0.5 * coarse
+    temple = bump(np.square((a - 34) / 30) + np.square((z + 26) / 40)) * np.minimum(side / 50, 1)
+    scalp = outer + rng.uniform(3.5, 6.5) + 6 * temple + 0.5 * coarse
 
     fat = rng.uniform(-105, -85)
     hu = fat + soft(1.6 + 0.3 * fine - scalp, edge) * (30 - fat)  # the skin
     hu += soft(np.minimum(scalp - 2.5, 16 * temple - outer * -1 + 1.5), edge) * soft(temple - 0.08, 0.1) * (55 - hu)
     below = soft(-above_floor - 3, edge) * soft(outer, edge)
-    hu += below * (np.where(fine + 0.6 * coarse > -0.2, np.float32(50), np.float32(-60)) - hu)
+    hu += below * (np.where(fine + 0.6 * coarse > -0.8, np.float32(50), np.float32(-60)) - hu)
 
     calvarium = np.minimum(np.minimum(outer, 1.5 - vault), above_floor + 10 + 2 * coarse)
-    diploe = soft(np.minimum(outer - 1.8, -vault - 1.5) + 0.4 * fine, edge + 0.5)
-    bone = 1350 - diploe * (550 + 120 * fine)
+    diploe = soft(np.minimum(outer, -vault) - 1.6 + 0.15 * fine, edge + 0.5)
+    bone = 1350 - diploe * (550 + 70 * fine)
     hu += soft(calvarium, edge) * (bone - hu)
     base_bone = np.minimum(outer, above_floor + 2.8 + 1.8 * fine)
     petrous = np.minimum(7 + 3 * fine - np.abs(a + 3 + 0.52 * side), np.minimum(side - 8, 60 - side))
@@ -91,6 +91,6 @@ def add_cavities(
     frontal = np.minimum(np.minimum(outer - 4, 18 * frontal_size - side), np.minimum(-(outer - 11), 12 - np.abs(z + 4)))
     frontal = np.minimum(frontal, a - 40)
     mastoid = 13 - np.sqrt((side - 54) ** 2 + (a + 25) ** 2 + ((z + 42) * 0.7) ** 2)
-    mastoid = np.minimum(np.minimum(mastoid, 14 * (fine + 0.4)), np.minimum(outer - 2, under))
+    mastoid = np.minimum(np.minimum(mastoid, 14 * (fine + 0.4)), np.minimum(outer - 4, under))
     for cavity in (air, frontal, mastoid):
         hu += soft(cavity, edge) * (-900 - hu)

@@ -29,6 +29,7 @@ FEATURES = tfds.features.FeaturesDict(
         "case": tfds.features.Text(),
         "patient": tfds.features.Text(),
         "slice": tfds.features.Scalar(np.int32),
+        "axes": tfds.features.Text(),
     }
 )
 
@@ -123,7 +124,7 @@ def _write(folder: Path, cases: Iterable[Case], assign: SplitAssigner) -> pd.Dat
         last = max(int(case.slices.max()), 1)
         for n, number in enumerate(case.slices):
             drawn = np.ascontiguousarray(case.mask[..., n])
-            names = {"case": case.name, "patient": case.patient, "slice": int(number)}
+            names = {"case": case.name, "patient": case.patient, "slice": int(number), "axes": case.axes}
             hu = np.ascontiguousarray(case.hu[..., n])
             writer.add_examples({split: [{"hu": hu, "mask": drawn, "labels": case.labels[n], **names}]})
             rows.append(

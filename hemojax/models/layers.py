@@ -1,12 +1,12 @@
 """Convolution, batch norm and the other layers, with torchvision's arithmetic and initial values."""
 
-from functools import partial
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key, UInt32
+
+from hemojax.models.convolution import convolution
 
 # torch.nn.init.kaiming_normal_(mode="fan_out"): a normal distribution that is not truncated
 kaiming_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -17,68 +17,6 @@ def symmetric_uniform(
 ) -> Float[Array, "..."]:
     """Initial values from U(-bound, bound)."""
     return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-
-def convolution(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "s s ci co"], stride: int, groups: int
-) -> Float[Array, "b h2 w2 co"]:
-    """2-D convolution with the padding (s - 1) / 2 of an odd kernel size s, as torchvision pads."""
-    size = kernel.shape[0]
-    if size == 1 and groups == 1:
-        return x[:, ::stride, ::stride] @ kernel[0, 0]
-    if groups == x.shape[-1] and kernel.shape[2] == 1:
-        return depthwise(x, kernel, stride)
-    if x.shape[-1] <= 4 and size == 3:
-        return im2col(x, kernel, stride)
-    return lax_convolution(x, kernel, stride, groups)
-
-def im2col(x,k,s):
-    p=k.shape[0]//2; n=k.shape[0]
-    b,h,w,c=x.shape; ho,wo=(h-1)//s+1,(w-1)//s+1
-    xp=jnp.pad(x,((0,0),(p,p),(p,p),(0,0)))
-    c=jnp.concatenate([xp[:,i:i+s*(ho-1)+1:s,j:j+s*(wo-1)+1:s] for i in range(n) for j in range(n)],-1)
-    return c@k.reshape(-1,k.shape[-1])
-
-def lax_convolution(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "s s ci co"], stride: int, groups: int
-) -> Float[Array, "b h2 w2 co"]:
-    """The convolution as XLA's own operation."""
-    padding = (kernel.shape[0] - 1) // 2
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        [(padding, padding)] * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def depthwise(x, kernel, stride):
-    return shifted(x, kernel, stride)
-
-def shifted(x,k,s):
-    p=k.shape[0]//2; n=k.shape[0]
-    b,h,w,c=x.shape; ho,wo=(h-1)//s+1,(w-1)//s+1
-    xp=jnp.pad(x,((0,0),(p,p),(p,p),(0,0)))
-    return sum(xp[:,i:i+s*(ho-1)+1:s,j:j+s*(wo-1)+1:s]*k[i,j,0] for i in range(n) for j in range(n))
-
-def dfwd(x,k,s): return shifted(x,k,s),(x,k)
-def dbwd(s,res,dy):
-    x,k=res
-    p=k.shape[0]//2; n=k.shape[0]
-    b,h,w,c=x.shape; ho,wo=dy.shape[1:3]
-    dx=jax.vjp(lambda x:shifted(x,k,s),x)[1](dy)[0]
-    xp=jnp.pad(x,((0,0),(p,p),(p,p),(0,0)))
-    out=[]
-    for i in range(n):
-        for j in range(n):
-            out.append(sum(xp[:,s*r+i,j:j+s*(wo-1)+1:s]*dy[:,r] for r in range(ho)))
-    o=jnp.stack(out).reshape(n*n,b*wo,c)
-    dk=jnp.einsum('tn,tnc->tc',jnp.ones((n*n,b*wo),x.dtype),o).reshape(n,n,1,c)
-    return dx,dk
-depthwise.defvjp(dfwd,dbwd)
 
 
 class Conv(nn.Module):
@@ -97,7 +35,7 @@ class Conv(nn.Module):
         param_dtype = jnp.promote_types(jnp.float32, self.dtype)
         shape = (self.size, self.size, x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", kaiming_fan_out, shape, param_dtype)
-        y = convolution(x, kernel.astype(self.dtype), self.stride, self.groups)
+        y = convolution(x, kernel.astype(self.dtype), self.stride)
         if self.use_bias:
             y += self.param("bias", nn.initializers.zeros, (self.features,), param_dtype).astype(self.dtype)
         return y
@@ -132,7 +70,7 @@ class BatchNorm(nn.Module):
             mean, var, count = batch_statistics(x.astype(dtype), self.axis_name)
             if not self.is_initializing():
                 running_mean.value = 0.9 * running_mean.value + 0.1 * mean
-                running_var.value = 0.9 * running_var.value + 0.1 * var * (count / (count - 1))
+                running_var.value = 0.9 * running_var.value + 0.1 * var * (count / max(count - 1, 1))
         else:
             mean, var = running_mean.value, running_var.value
         factor = scale * jax.lax.rsqrt(var + self.epsilon)

@@ -1,7 +1,8 @@
-"""Figures of the report and of a scan. Each function returns a matplotlib Figure made without pyplot, so nothing is shared.
+"""Figures of the report and of a scan, as matplotlib Figures made without pyplot, so that no state is shared.
 
-A slice is drawn as in radiology: anterior up, the patient's right on the viewer's left. The true mask is outlined in green,
-the predicted one in cyan, predicted boxes are dashed, and a heat map lies over the CT in `HEAT_COLOURS`, clear where it is 0.
+A slice is drawn as in radiology: anterior up, the patient's right on the viewer's left. The true mask is outlined in
+green, the predicted one in cyan, predicted boxes are dashed, and a heat map lies over the CT in `HEAT_COLOURS`, clear
+where it is 0.
 """
 
 import math
@@ -26,7 +27,7 @@ from hemojax.metrics.statistics import VALIDATION
 from hemojax.reporting.tables import replacing
 
 DPI = 150
-BRAIN_WINDOW = (0, 80)
+BRAIN_WINDOW = (0.0, 80.0)
 HEAT_COLOURS = "inferno"
 TRUE_COLOUR = "#2ee66b"
 PREDICTED_COLOUR = "#35d0ff"
@@ -116,7 +117,7 @@ def boxes(axes: Axes, mask: Bool[np.ndarray, "rows columns"], colour: str) -> No
     for region in measure.regionprops(measure.label(mask, connectivity=2)):
         top, left, bottom, right = region.bbox
         corner = (left - 0.5, top - 0.5)
-        style = {"fill": False, "edgecolor": colour, "linewidth": 0.9, "linestyle": (0, (3, 2))}
+        style: dict[str, Any] = {"fill": False, "edgecolor": colour, "linewidth": 0.9, "linestyle": (0, (3, 2))}
         axes.add_patch(Rectangle(corner, right - left, bottom - top, **style))
 
 
@@ -137,7 +138,7 @@ def head_window(hu: Real[np.ndarray, "h w s"], margin: float = 0.03) -> tuple[sl
 
 
 def depth(stage: str) -> tuple[int, str]:
-    """A key that sorts the names of stages as data flows: stem, stage1, stage2, ..., head; inner taps after their stage."""
+    """Sorts the names of stages as data flows: stem, stage1, stage2, ..., head; inner taps after their stage."""
     number = re.match(r"stage(\d+)", stage)
     return (0 if stage.startswith("stem") else int(number[1]) if number else sys.maxsize), stage
 
@@ -160,9 +161,13 @@ def dice_grid(summary: pd.DataFrame, mask: str, chosen: tuple[str, str] | None =
     )
     most, patients = rows["slices"].max(), rows["patients"].max()
 
-    figure = new_figure(1.9 + 0.66 * len(best), 1.95 + 0.36 * len(stages))
-    figure.set_layout_engine("constrained")
-    axes = figure.subplots()
+    # In inches: room for the names of stages and, turned, of methods; a letter of 8 pt takes about 0.075.
+    longest = 0.075 * max(map(len, best.index))
+    left, below, above = max(0.2 + 0.075 * max(map(len, stages)), 0.85 * longest), 0.3 + 0.65 * longest, 0.6
+    across, down = max(0.66 * len(best), 6.6 - left), max(0.36 * len(stages), 0.9)
+    width, height = left + across + 0.95, below + down + above
+    figure = new_figure(width, height)
+    axes = figure.add_axes((left / width, below / height, across / width, down / height))
     top = max(0.1, math.ceil(10 * np.nanmax(values)) / 10)
     image = axes.pcolormesh(values, cmap="viridis", vmin=0, vmax=top, edgecolors="white", linewidth=1.5)
     axes.invert_yaxis()
@@ -177,7 +182,8 @@ def dice_grid(summary: pd.DataFrame, mask: str, chosen: tuple[str, str] | None =
     if chosen is not None:
         corner = (list(best.index).index(chosen[1]), stages.index(chosen[0]))
         axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#e8432e", linewidth=1.8, zorder=3))
-    bar = figure.colorbar(image, ax=axes, pad=0.02, aspect=12)
+    beside = ((left + across + 0.15) / width, below / height, 0.18 / width, down / height)
+    bar = figure.colorbar(image, cax=figure.add_axes(beside))
     bar.set_label("pooled Dice", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     bar.outline.set_visible(False)
@@ -193,8 +199,8 @@ def gallery(arrays: Mapping[str, Shaped[np.ndarray, "..."]], mask: str) -> Figur
 
     Args:
       arrays: what `gallery.npz` holds, (n, h, w) images already turned for display: `ct` uint8 in the display window,
-        `truth` bool, `heat` float32 in [0, 1]; and (n,) `threshold`, `dice`, `kind` (typical, best or worst), `mask`, `case`,
-        `slice`, `method`, `stage`.
+        `truth` bool, `heat` float32 in [0, 1]; and (n,) `threshold`, `dice`, `kind` (typical, best or worst), `mask`,
+        `case`, `slice`, `method`, `stage`.
       mask: the mask target to draw.
     """
     chosen = sorted(np.flatnonzero(arrays["mask"] == mask), key=lambda index: KINDS.index(arrays["kind"][index]))
@@ -211,7 +217,7 @@ def gallery(arrays: Mapping[str, Shaped[np.ndarray, "..."]], mask: str) -> Figur
         predicted = heat > arrays["threshold"][index]
         top, left, side = _square(ct)
         for axes, map_2d in zip(row, (None, None, heat, None), strict=True):
-            overlay(axes, ct, map_2d, window=(0, 255))
+            overlay(axes, ct, map_2d, window=(0.0, 255.0))
             axes.set_xlim(left - 0.5, left + side - 0.5)
             axes.set_ylim(top + side - 0.5, top - 0.5)
         outline(row[1], truth, TRUE_COLOUR)
@@ -220,7 +226,9 @@ def gallery(arrays: Mapping[str, Shaped[np.ndarray, "..."]], mask: str) -> Figur
         boxes(row[3], predicted, PREDICTED_COLOUR)
         words = [f"case {arrays['case'][index]}", f"slice {arrays['slice'][index]}"]
         words += [f"Dice {arrays['dice'][index]:.2f}", f"threshold {arrays['threshold'][index]:.2f}"]
-        row[0].text(-0.04, 0.56, str(arrays["kind"][index]), transform=row[0].transAxes, **_CAPTION, va="bottom", weight="bold")
+        row[0].text(
+            -0.04, 0.56, str(arrays["kind"][index]), transform=row[0].transAxes, **_CAPTION, va="bottom", weight="bold"
+        )
         row[0].text(-0.04, 0.5, "\n".join(words), transform=row[0].transAxes, **_CAPTION, va="top")
     method, stage = arrays["method"][chosen[0]], arrays["stage"][chosen[0]]
     figure.text(0.01, 1 - 0.08 / total, f"{method} at {stage}: {mask}", fontsize=10, weight="bold", va="top")
@@ -235,6 +243,7 @@ def _square(ct: Real[np.ndarray, "rows columns"]) -> tuple[int, int, int]:
     edges = [part.indices(size)[:2] for part, size in zip(window, ct.shape, strict=True)]
     side = min(max(stop - start for start, stop in edges), *ct.shape)
     top, left = (
-        min(max((start + stop - side) // 2, 0), size - side) for (start, stop), size in zip(edges, ct.shape, strict=True)
+        min(max((start + stop - side) // 2, 0), size - side)
+        for (start, stop), size in zip(edges, ct.shape, strict=True)
     )
     return top, left, side

@@ -1,6 +1,6 @@
 """What the report says, as text and tables made from the result tables; `summary` writes them down.
 
-Every table has the columns `n` (slices) and `patients`, so that a method which saw only some of the slices is seen to.
+Every table of results has the columns `n` (slices) and `patients`: a method that saw only some of the slices says so.
 """
 
 from collections.abc import Mapping
@@ -11,20 +11,23 @@ import pandas as pd
 
 from hemojax.errors import UserError
 from hemojax.metrics import classification
-from hemojax.metrics.statistics import RANDOM, VALIDATION
+from hemojax.metrics.statistics import FIXED, RANDOM, VALIDATION
 from hemojax.reporting.figures import depth
 
 RULE = "at the threshold selected on validation"
 
 
 class Section(NamedTuple):
-    """A heading, paragraphs and a table of words; `brief` ones are printed in the terminal too."""
+    """A heading, paragraphs, and perhaps a table of words and the path of a figure.
+
+    `brief` names the columns of the table that the terminal shows; a section where it is None is not shown there.
+    """
 
     title: str
     text: tuple[str, ...]
     table: pd.DataFrame | None = None
-    brief: bool = False
     figure: str | None = None
+    brief: tuple[str, ...] | None = None
 
 
 def classifier(slices: pd.DataFrame) -> Section:
@@ -52,30 +55,36 @@ def classifier(slices: pd.DataFrame) -> Section:
             }
         )
     text = "Per slice; F1, sensitivity and specificity with a slice called positive where its probability exceeds 0.5."
-    return Section("Classifier", (text,), pd.DataFrame(rows), brief=True)
+    table = pd.DataFrame(rows)
+    return Section("Classifier", (text,), table, brief=tuple(table.columns))
 
 
-def headline(slices: pd.DataFrame, summary: pd.DataFrame, chosen: Mapping[str, Any]) -> Section:
+def headline(slices: pd.DataFrame, counts: pd.DataFrame, summary: pd.DataFrame, chosen: Mapping[str, Any]) -> Section:
     """The result in words: the classifier, and the chosen stage and method for pixels and boxes of every mask."""
     test = slices[(slices["split"] == "test") & (slices["label"] == "any")]
     text = []
     if len(test):
         area = classification.auroc(test["truth"].to_numpy(bool), test["logit"].to_numpy(np.float64))
         seen = f"{len(test)} slices of {test['patient'].nunique()} patients"
-        text.append(f"The classifier tells slices with a haemorrhage with AUROC **{number(area)}** on test ({seen}).")
+        text.append(
+            f"The classifier tells slices with and without a haemorrhage apart with AUROC **{number(area)}** on test "
+            f"({seen})."
+        )
     for mask, kinds in chosen.items():
         for kind, choice in kinds.items():
             text.append(_chosen_in_words(summary, mask, kind, choice))
-    return Section("Headline", tuple(text), brief=True)
+    sizes = " and ".join(str(size) for size in sorted(counts["size"].unique()))
+    text.append(f"Counted: every slice whose mask is not empty, on a grid with a side of {sizes} pixels.")
+    return Section("Headline", tuple(text), brief=())
 
 
 def _chosen_in_words(summary: pd.DataFrame, mask: str, kind: str, choice: Mapping[str, Any]) -> str:
     name, iou = ("dice", "iou") if kind == "pixels" else ("box_dice", "box_iou")
     row = find(summary, mask, choice["stage"], choice["method"])
     words = (
-        f"{mask}, {kind}: {choice['method']} at {choice['stage']} was chosen on validation (Dice {number(choice['dice'])}, "
-        f"threshold {number(choice['threshold'])}). On test: pooled Dice **{interval(row, name)}**, IoU {number(row[iou])}, "
-        f"over {row['slices']} slices of {row['patients']} patients."
+        f"{mask}, {kind}: {choice['method']} at {choice['stage']} was chosen on validation (Dice "
+        f"{number(choice['dice'])}, threshold {number(choice['threshold'])}). On test: pooled Dice "
+        f"**{interval(row, name)}**, IoU {number(row[iou])}, over {row['slices']} slices of {row['patients']} patients."
     )
     test = _test(summary, mask)
     random = test[(test["stage"] == choice["stage"]) & (test["method"] == RANDOM)]
@@ -89,29 +98,34 @@ def _chosen_in_words(summary: pd.DataFrame, mask: str, kind: str, choice: Mappin
 
 
 def methods(summary: pd.DataFrame, mask: str, kind: str) -> Section:
-    """Each method at its own best stage, and the baselines; `kind` is "pixels" or "boxes" and decides what "best" is."""
+    """Each method at its own best stage, and the baselines; `kind`, "pixels" or "boxes", decides what "best" is."""
     name = "dice" if kind == "pixels" else "box_dice"
     candidates = summary[(summary["mask"] == mask) & (summary["rule"] == VALIDATION) & summary[name].notna()]
     known = candidates[candidates["split"] == "validation"]
     best = known.loc[known.groupby("method")[name].idxmax(), ["stage", "method"]]
-    rows = best.merge(candidates[candidates["split"] == "test"], on=["stage", "method"])
-    rows = rows.sort_values(name, ascending=False, kind="stable")
-    table = {"method": rows["method"], "stage": rows["stage"], "threshold": rows["threshold"].map(number)}
-    table["Dice"] = [interval(row, name) for _, row in rows.iterrows()]
+    rows = best.merge(_test(summary, mask), on=["stage", "method"])
+    fixed = _test(summary, mask, FIXED)[["stage", "method", name]].rename(columns={name: "fixed"})
+    rows = rows.merge(fixed, on=["stage", "method"], how="left").sort_values(name, ascending=False, kind="stable")
     shown = {"IoU": "iou", "precision": "precision", "recall": "recall", "Dice/slice": "slice_dice"}
     if kind == "boxes":
         shown = {"IoU": "box_iou", "loose hit": "box_loose", "strict hit": "box_strict"}
-    for heading, column in {**shown, "pointing": "pointing"}.items():
+    table = rows[["method", "stage"]].assign(threshold=rows["threshold"].map(number))
+    table["Dice"] = [interval(row, name) for _, row in rows.iterrows()]
+    for heading, column in {"Dice at 0.5": "fixed", **shown, "pointing": "pointing"}.items():
         table[heading] = rows[column].map(number)
-    frame = pd.DataFrame({**table, "n": rows["slices"].astype(str), "patients": rows["patients"].astype(str)})
-    text = (
-        f"Test split, {RULE}; the stage of each method is the one with the best {kind} Dice on validation. Dice is pooled, "
+    table["n"], table["patients"] = rows["slices"].astype(str), rows["patients"].astype(str)
+    text: tuple[str, ...] = (
+        f"Test split, {RULE}; of each method the stage with the best Dice of {kind} on validation. Dice is pooled, "
         "with its 95 % interval by bootstrap over patients. Stage -: a baseline without a CAM.",
     )
     if kind == "boxes":
-        text += ("Dice and IoU of the filled boxes, one around each 8-connected component; a loose hit is any overlap of a "
-                 "predicted with a true box, a strict hit an IoU of at least 0.5.",)  # fmt: skip
-    return Section(f"{mask}: {kind}, each method at its best stage", text, frame, brief=True)
+        text += (
+            "Dice and IoU of the filled boxes, one around each 8-connected component; a loose hit is any overlap of a "
+            "predicted with a true box, a strict hit a pair with an IoU of at least 0.5.",
+        )
+    hits = ("pointing",) if kind == "pixels" else ("loose hit", "strict hit")
+    brief = ("method", "stage", "threshold", "Dice", "IoU", *hits, "n", "patients")
+    return Section(f"{mask}: {kind}, each method at its best stage", text, table, brief=brief)
 
 
 def grid(summary: pd.DataFrame, mask: str, choice: Mapping[str, Any]) -> Section:
@@ -137,8 +151,8 @@ def against_random(paired: pd.DataFrame, mask: str) -> Section:
     rows = rows.assign(cell=cells + corrected)
     beaten, unclear = rows[rows["loses"]], rows[~rows["loses"] & ~rows["beats"]]
     text = (
-        f"Difference of pooled Dice to RandomCAM (mean of its seeds), test split, {RULE}, on the slices that both have, with its "
-        "95 % interval by bootstrap over patients. *: p < 0.05 after Holm's correction over this table.",
+        f"Difference of pooled Dice to RandomCAM (mean of its seeds), test split, {RULE}, on the slices that both "
+        "have, with its 95 % interval by bootstrap over patients. *: p < 0.05 after Holm's correction over this table.",
         f"Worse than RandomCAM (interval wholly below 0): {_names(beaten)}.",
         f"Not told from RandomCAM (interval holds 0): {_names(unclear)}.",
     )
@@ -154,7 +168,9 @@ def times(timings: pd.DataFrame) -> Section:
     keys = ["what", "method", "device", "slices"]
     table = rows.pivot_table(index=keys, columns="stage", values="cell", aggfunc="first", fill_value="-", observed=True)
     table = table[sorted(table.columns, key=depth)]
-    table["compile (s)"] = rows.groupby(keys, observed=True)["compile_seconds"].sum().map(lambda value: number(value, 1))
+    table["compile (s)"] = (
+        rows.groupby(keys, observed=True)["compile_seconds"].sum().map(lambda value: number(value, 1))
+    )
     table = table.reset_index().rename(columns={"slices": "n"}).rename_axis(columns=None).astype(str)
     text = "Milliseconds a slice, by stage; compilation, in seconds for all stages together, is not in them."
     return Section("Times", (text,), table)
@@ -179,8 +195,8 @@ def interval(row: pd.Series, name: str) -> str:
     return f"{number(row[name])} [{number(row[f'{name}_low'])}, {number(row[f'{name}_high'])}]"
 
 
-def _test(summary: pd.DataFrame, mask: str) -> pd.DataFrame:
-    return summary[(summary["mask"] == mask) & (summary["split"] == "test") & (summary["rule"] == VALIDATION)]
+def _test(summary: pd.DataFrame, mask: str, rule: str = VALIDATION) -> pd.DataFrame:
+    return summary[(summary["mask"] == mask) & (summary["split"] == "test") & (summary["rule"] == rule)]
 
 
 def _by_stage(rows: pd.DataFrame, order: pd.Series) -> pd.DataFrame:

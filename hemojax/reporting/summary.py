@@ -1,5 +1,6 @@
 """The report of a benchmark, made again at any time from the result tables in its folder and from nothing else."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,16 @@ from hemojax.reporting.sections import Section
 from hemojax.reporting.tables import read_json, read_table, write_text
 
 WIDTH = 120
+# A bootstrapped p is at least 2 / resamples, and Holm multiplies it by the number of rows compared (about 60).
+PAIRED_RESAMPLES = 10_000
 
 
 def report(folder: Path, console: Console) -> None:
     """Writes summary.csv, against_randomcam.csv, summary.md and figures/ into `folder`, and prints the main tables.
 
     Args:
-      folder: holds slices.parquet, counts.parquet, timings.parquet, run.json and chosen.json, as the benchmark writes them, and
-        perhaps gallery.npz.
+      folder: holds slices.parquet, counts.parquet, timings.parquet, run.json and chosen.json, as the benchmark writes
+        them, and perhaps gallery.npz.
       console: where to print; at most `WIDTH` columns, and without colour where it is not a terminal.
 
     Raises:
@@ -33,12 +36,15 @@ def report(folder: Path, console: Console) -> None:
     slices, counts, timings = (read_table(folder / f"{name}.parquet") for name in ("slices", "counts", "timings"))
     run, chosen = read_json(folder / "run.json"), read_json(folder / "chosen.json")
     if not (counts["split"] == "test").any():
-        raise UserError(f"{folder / 'counts.parquet'}: no slice of the test split has a mask, so there is nothing to report")
+        raise UserError(
+            f"{folder / 'counts.parquet'}: no slice of the test split has a mask, so there is nothing to report"
+        )
     thresholds = statistics.select_thresholds(counts)
     summary = with_box_intervals(statistics.summarise(counts, thresholds), counts, thresholds)
-    paired = statistics.paired_differences(counts, thresholds)
+    test = counts[counts["split"] == "test"]
+    paired = statistics.paired_differences(test, thresholds, resamples=PAIRED_RESAMPLES)
 
-    content = [sections.headline(slices, summary, chosen), sections.classifier(slices)]
+    content = [sections.headline(slices, counts, summary, chosen), sections.classifier(slices)]
     for mask, kinds in chosen.items():
         content += [sections.methods(summary, mask, kind) for kind in kinds]
         content += [sections.grid(summary, mask, kinds["pixels"]), sections.against_random(paired, mask)]
@@ -50,12 +56,12 @@ def report(folder: Path, console: Console) -> None:
     for name, frame in (("summary.csv", summary), ("against_randomcam.csv", paired)):
         write_text(folder / name, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     write_text(folder / "summary.md", markdown(content))
-    show(console, [section for section in content if section.brief])
+    show(console, [section for section in content if section.brief is not None])
     console.print(f"Report: {folder / 'summary.md'}", markup=False, highlight=False, soft_wrap=True)
 
 
 def with_box_intervals(summary: pd.DataFrame, counts: pd.DataFrame, thresholds: pd.DataFrame) -> pd.DataFrame:
-    """Adds `box_dice_low` and `box_dice_high`: the same bootstrap with the pixels of boxes in place of those of masks."""
+    """Adds `box_dice_low` and `box_dice_high`: the same bootstrap, with the pixels of boxes for those of masks."""
     boxed = counts[counts[["box_tp", "box_fp", "box_fn"]].notna().all(axis=1)]
     boxed = boxed.assign(**{name: boxed[f"box_{name}"].astype("int32") for name in ("tp", "fp", "fn")})
     columns = ["box_dice_low", "box_dice_high"]
@@ -87,25 +93,34 @@ def show(console: Console, content: Iterable[Section]) -> None:
     width = min(console.width, WIDTH)
     for section in content:
         console.print(section.title, style="bold", markup=False, highlight=False, width=width)
-        for paragraph in section.text if section.table is None else ():
-            console.print(f"- {paragraph.replace('**', '')}", markup=False, highlight=False, width=width)
-        if section.table is not None:
-            table = Table(box=SIMPLE_HEAD, pad_edge=False)
-            for place, name in enumerate(section.table.columns):
-                table.add_column(name, justify="left" if place < 2 else "right", no_wrap=True)
-            for row in section.table.itertuples(index=False):
+        if section.table is None:
+            for paragraph in section.text:
+                console.print(f"- {paragraph.replace('**', '')}", markup=False, highlight=False, width=width)
+            console.print()
+        else:
+            shown = section.table[list(section.brief or section.table.columns)]
+            table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+            for name in shown.columns:
+                table.add_column(
+                    name, justify="left" if _is_text(shown[name]) else "right", overflow="fold", no_wrap=name == "Dice"
+                )
+            for row in shown.itertuples(index=False):
                 table.add_row(*row)
             console.print(table, markup=False, highlight=False, width=width)
-        else:
-            console.print()
 
 
 def _markdown_table(table: pd.DataFrame) -> str:
-    rows = [list(table.columns), *table.to_numpy().tolist()]
-    widths = [max(3, *(len(row[column]) for row in rows)) for column in range(len(table.columns))]
-    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    rule = " | ".join("-" * width if place == 0 else "-" * (width - 1) + ":" for place, width in enumerate(widths))
-    return "\n".join(f"| {line} |" for line in [lines[0], rule, *lines[1:]])
+    columns = []
+    for name in table.columns:
+        cells = [name, *table[name]]
+        width, text = max(3, *map(len, cells)), _is_text(table[name])
+        cells = [cell.ljust(width) if text else cell.rjust(width) for cell in cells]
+        columns.append([cells[0], "-" * width if text else "-" * (width - 1) + ":", *cells[1:]])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in zip(*columns, strict=True))
+
+
+def _is_text(cells: pd.Series) -> bool:
+    return any(letter.isalpha() for cell in cells for letter in cell)
 
 
 def _galleries(folder: Path) -> Iterable[Section]:
@@ -125,9 +140,4 @@ def _galleries(folder: Path) -> Iterable[Section]:
 
 
 def _run_section(run: dict[str, Any]) -> Section:
-    lines = []
-    for name, value in run.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{key} {part}" for key, part in value.items())
-        lines.append(f"- {name}: {value}")
-    return Section("Run", ("\n".join(lines),))
+    return Section("Run", (f"```json\n{json.dumps(run, indent=2, ensure_ascii=False)}\n```",))

@@ -1,11 +1,11 @@
 """The result tables: their schemas, and reading and writing them so that a killed run never leaves half a file.
 
-A table's kind is the beginning of its file's name, up to the first `-` or `.`: `counts.parquet` and `counts-0003.parquet`
-both hold `counts`. One row each:
+A table's kind is the beginning of its file's name, up to the first `-` or `.`: `counts.parquet` and
+`counts-0003.parquet` both hold `counts`. One row each:
 
 - `slices`: a (slice, label). `truth` is 0 or 1, `label` is "any" or a subtype (EPH SDH SAH IPH IVH).
-- `counts`: a (slice, stage, method, seed, mask, threshold). `tp`, `fp`, `fn` count pixels on a grid of side `size`; the box
-  columns are empty except at threshold 0.5 and at the threshold selected on validation.
+- `counts`: a (slice, stage, method, seed, mask, threshold). `tp`, `fp`, `fn` count pixels on a grid of side `size`;
+  the box columns are empty except at threshold 0.5 and at the threshold selected on validation.
 - `timings`: a (stage, method, what) that was timed, with compilation apart.
 """
 
@@ -36,18 +36,14 @@ _SLICE = {"run": _TEXT, "case": _TEXT, "patient": _TEXT, "slice": _COUNT, "split
 SCHEMAS: dict[str, pa.Schema] = {
     "slices": _schema({**_SLICE, "label": _TEXT, "truth": pa.int8(), "logit": _REAL, "probability": _REAL}, {}),
     "counts": _schema(
-        {
-            **_SLICE,
-            **{"stage": _TEXT, "method": _TEXT, "seed": pa.int16(), "mask": _TEXT, "target": _TEXT, "threshold": _REAL},
-            **{"tp": _COUNT, "fp": _COUNT, "fn": _COUNT, "pointing": _FLAG, "size": pa.int16(), "baseline": _FLAG},
-        },
+        _SLICE
+        | {"stage": _TEXT, "method": _TEXT, "seed": pa.int16(), "mask": _TEXT, "target": _TEXT, "threshold": _REAL}
+        | {"tp": _COUNT, "fp": _COUNT, "fn": _COUNT, "pointing": _FLAG, "size": pa.int16(), "baseline": _FLAG},
         {"box_tp": _COUNT, "box_fp": _COUNT, "box_fn": _COUNT, "box_loose": _FLAG, "box_strict": _FLAG},
     ),
     "timings": _schema(
-        {
-            **{"run": _TEXT, "stage": _TEXT, "method": _TEXT, "what": _TEXT, "slices": _COUNT},
-            **{"seconds": pa.float64(), "compile_seconds": pa.float64(), "device": _TEXT},
-        },
+        {"run": _TEXT, "stage": _TEXT, "method": _TEXT, "what": _TEXT, "slices": _COUNT}
+        | {"seconds": pa.float64(), "compile_seconds": pa.float64(), "device": _TEXT},
         {},
     ),
 }
@@ -126,7 +122,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text with `\\n` line ends on every system."""
+    """Writes UTF-8 text with the same line ends on every system."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 

@@ -91,12 +91,13 @@ def coco(
       category: name of the only category, with id 1.
 
     Returns:
-      A dictionary that `tables.write_json` can write. An image has the extra keys `scan` and `slice`; an annotation has `score`.
+      A dictionary that `tables.write_json` can write. An image has the extra keys `scan` and `slice`, an annotation
+      has `score`.
 
     Raises:
       ValueError: A box lies outside its scan, or its scan is not in `shapes`.
     """
-    images = [
+    images: list[dict[str, Any]] = [
         {"file_name": f"{scan}/{index:04d}", "scan": scan, "slice": index, "width": width, "height": height}
         for scan, (height, width, depth) in shapes.items()
         for index in range(depth)
@@ -137,9 +138,9 @@ def montage(
 ) -> Figure:
     """The positive slices of a scan, each with its heat map and the outline of its mask over the brain window.
 
-    Beyond `MONTAGE_TILES` positive slices, the most probable ones are shown, in the order of the scan. Without any, the most
-    probable slice is shown and the title says so. Slices are turned so that anterior is up and the patient's right is
-    on the viewer's left, by `affine`; pixels keep their physical shape.
+    Beyond `MONTAGE_TILES` positive slices, the most probable ones are shown, in the order of the scan. Without any, the
+    most probable slice is shown and the title says so. Slices are turned so that anterior is up and the patient's right
+    is on the viewer's left, by `affine`; pixels keep their physical shape.
 
     Args:
       scan: name for the title.

@@ -65,12 +65,10 @@ def train(config: ConfigDict, folder: Path, workdir: Path) -> None:
     `events/` (the same for TensorBoard). If they are there already, training goes on from the last epoch.
 
     Raises:
-        UserError: the batch cannot be split over the devices, or is larger than the training split.
+        UserError: the batch is larger than the training split; the loss is no longer finite.
     """
     devices = jax.local_device_count()
     per_process = config.train.batch // jax.process_count()
-    if config.train.batch % jax.device_count():
-        raise UserError(f"--config.train.batch={config.train.batch} is not a multiple of {jax.device_count()} devices")
     per_epoch = loader.batches_an_epoch(folder, per_process)
     if per_epoch == 0:
         raise UserError(f"--config.train.batch={config.train.batch} is larger than the training split")

@@ -46,7 +46,9 @@ def ours(golden):
     with jax.enable_x64(True):
         arrays = {name: jnp.asarray(values) for name, values in golden.items()}
         return {
-            activation: jax.tree.map(np.asarray, jax.jit(partial(explain, Toy(activation=activation)), compiler_options=QUICK)(arrays))
+            activation: jax.tree.map(
+                np.asarray, jax.jit(partial(explain, Toy(activation=activation)), compiler_options=QUICK)(arrays)
+            )
             for activation in ("silu", "relu")
         }
 

@@ -11,7 +11,7 @@ TRUTH = hnp.arrays(np.int8, 12, elements=st.integers(0, 1))
 FEW_LEVELS = hnp.arrays(np.float32, 12, elements=st.sampled_from([-2.0, -0.5, 0.0, 0.25, 3.0]))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(TRUTH.filter(lambda truth: 0 < truth.sum() < len(truth)), FEW_LEVELS)
 def test_figures_with_ties_are_scikit_learns(truth, logits):
     assert classification.auroc(truth, logits) == pytest.approx(sklearn_metrics.roc_auc_score(truth, logits))
@@ -52,7 +52,7 @@ def test_f1_is_undefined_only_when_nothing_is_positive():
     assert np.isnan(classification.f1_threshold(negative, np.array([-1.0, 2.0])))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(TRUTH.filter(lambda truth: truth.sum() > 0), FEW_LEVELS)
 def test_no_threshold_has_a_better_f1_than_the_chosen_one(truth, logits):
     chosen = classification.f1_threshold(truth, logits)

@@ -17,7 +17,15 @@ def timings(**changes):
 
 
 def counts(box_tp):
-    row = {"run": "r", "case": "c", "patient": "0007", "slice": 3, "split": "test", "stage": "stage2", "method": "gradcam"}
+    row = {
+        "run": "r",
+        "case": "c",
+        "patient": "0007",
+        "slice": 3,
+        "split": "test",
+        "stage": "stage2",
+        "method": "gradcam",
+    }
     row |= {"seed": 0, "mask": "lesion", "target": "any", "threshold": 0.5, "tp": 1, "fp": 2, "fn": 3, "pointing": True}
     row |= {"box_fp": 5, "box_fn": 6, "box_loose": True, "size": 192, "baseline": False}
     frame = pd.DataFrame([row] * len(box_tp))

@@ -9,6 +9,7 @@ slices.csv             optional: patient, slice (0-based), hemorrhage_binary, an
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 
 from hemojax.data import case as cases_
@@ -29,13 +30,18 @@ def scans(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise CaseError(folder, "no such folder")
+    found = _nifti_files(folder)
+    if not found:
+        raise CaseError(folder, "holds no .nii.gz or .nii file")
+    return found
+
+
+def _nifti_files(folder: Path) -> dict[str, Path]:
     found = {}
     for path in sorted(folder.iterdir()):
         suffix = next((s for s in SUFFIXES if path.name.endswith(s)), None)
         if suffix and not path.name.startswith("."):
             found[path.name.removesuffix(suffix)] = path
-    if not found:
-        raise CaseError(folder, "holds no .nii.gz or .nii file")
     return found
 
 
@@ -50,7 +56,7 @@ def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]]) -> Iterator[Case]
         CaseError: with the path and the reason.
     """
     images = scans(root / "images")
-    masks = scans(root / "masks") if (root / "masks").is_dir() else {}
+    masks = _nifti_files(root / "masks") if (root / "masks").is_dir() else {}
     for name in masks.keys() - images.keys():
         raise CaseError(masks[name], f"has no scan {root / 'images' / name}.nii.gz beside it")
     table_path = root / "slices.csv"
@@ -79,4 +85,4 @@ def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]]) -> Iterator[Case]
         if (labels[:, 0] < 0).any():
             bare = int(np.flatnonzero(labels[:, 0] < 0)[0])
             raise CaseError(path, f"slice {bare} has neither a row in {table_path} nor a mask")
-        yield Case(name, name, split, hu, mask, labels, np.arange(hu.shape[2]))
+        yield Case(name, name, split, hu, mask, labels, np.arange(hu.shape[2]), "".join(nib.aff2axcodes(image.affine)))

@@ -17,6 +17,9 @@ from hemojax.data import case as cases_
 from hemojax.data.case import LABELS, Case, CaseError
 from hemojax.data.datasets import label_table
 
+AXES = "PLS"
+"""The slices are stored as they are shown: rows from the front to the back, columns to the patient's left."""
+
 COLUMNS = {"patient_name": "patient", "slice_number": "slice", "hemorrhage_binary": "any", "ICH": "IPH"} | {
     label: label for label in LABELS[1:]
 }
@@ -65,7 +68,7 @@ def _case(root: Path, patient: str, rows: pd.DataFrame, subtypes: Mapping[str, t
     given = rows[list(LABELS)].to_numpy(np.int8)
     hu = cases_.check_hu(root / "images" / names[0], np.stack(planes, axis=2))
     split = label_table.split_of(root, rows)
-    return Case(patient, patient, split, hu, mask, np.where(given >= 0, given, labels), rows["slice"].to_numpy())
+    return Case(patient, patient, split, hu, mask, np.where(given >= 0, given, labels), rows["slice"].to_numpy(), AXES)
 
 
 def _read(path: Path) -> np.ndarray:

@@ -1,0 +1,28 @@
+"""Everything once, as small as it can be: for tests. Its figures mean nothing.
+
+python main.py --config=configs/smoke.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    """A phantom of a dozen small scans, two epochs, every method at two stages."""
+    config = base.get_config()
+    config.name = "smoke"
+    config.data.layout = "phantom"
+    config.data.phantom = ConfigDict({"cases": 12, "size": 64, "slices": 6})
+    config.data.size = 64
+    config.eval.size = 64
+    config.eval.resamples = 200
+    config.eval.gallery = 1
+    config.train.epochs = 2
+    config.train.batch = 8
+    config.cam.batch = 8
+    config.cam.stages = ("stage2", "stage3")
+    config.cam.random_seeds = 2
+    config.cam.scorecam.slices = 2
+    config.cam.ablationcam.slices = 2
+    return config

@@ -1,0 +1,150 @@
+"""The engine as a whole, on a small network."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toy import Toy, images, variables
+
+from hemojax import cam
+from hemojax.cam import targets
+from hemojax.cam.inputs import gather, tapped
+from hemojax.errors import UserError
+
+# Unoptimised programs compile sooner.
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+NETWORK = Toy()
+VARIABLES = variables(NETWORK)
+IMAGES = images(4)
+TARGET = cam.Target(jnp.array([0, 2, 1, 0]), jnp.array([1.0, -1.0, 1.0, -1.0]))
+IDENTITIES = jnp.array([11, 5, 7, 900])
+
+
+def every_method(chunk):
+    return cam.build(NETWORK, tuple(cam.METHODS), ("stage1", "stage3"), seeds=2, chunk=chunk, compiler_options=QUICK)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return every_method(chunk=64)
+
+
+@pytest.fixture(scope="module")
+def explanation(engine):
+    return engine(VARIABLES, IMAGES, TARGET, IDENTITIES)
+
+
+def test_shapes_and_range(explanation):
+    assert explanation.logits.shape == (4, 3)
+    assert set(explanation.maps) == {(stage, method) for stage in ("stage1", "stage3") for method in cam.METHODS}
+    for (stage, method), maps in explanation.maps.items():
+        size = {"stage1": (8, 12), "stage3": (2, 3)}[stage]
+        assert maps.shape == ((4, 2, *size) if method == "randomcam" else (4, *size))
+        assert maps.min() == 0
+        assert maps.max() <= 1
+    np.testing.assert_allclose(explanation.logits, NETWORK.apply(VARIABLES, IMAGES), atol=1e-5)
+
+
+@pytest.mark.parametrize(("order", "chunk"), [([3, 0, 2, 1], 64), ([2], 3)])
+def test_neither_batch_nor_order_nor_chunk_matters(engine, explanation, order, chunk):
+    chosen = engine if chunk == 64 else every_method(chunk)
+    taken = jnp.array(order)
+    again = chosen(VARIABLES, IMAGES[taken], jax.tree.map(lambda t: t[taken], TARGET), IDENTITIES[taken])
+    np.testing.assert_allclose(again.logits, explanation.logits[jnp.array(order)], atol=1e-5)
+    for cell, maps in again.maps.items():
+        np.testing.assert_allclose(maps, explanation.maps[cell][jnp.array(order)], atol=2e-4, err_msg=str(cell))
+
+
+def test_maps_are_the_methods_after_relu_and_scaling(explanation):
+    """By hand, for the second image: gradients by vjp through the suffix, the method called directly."""
+    for stage in ("stage1", "stage3"):
+        a = NETWORK.apply(VARIABLES, IMAGES[1:2], until=stage)
+        logits, pull = jax.vjp(lambda a, stage=stage: NETWORK.apply(VARIABLES, a, after=stage), a)
+        (gradients,) = pull(jnp.zeros_like(logits).at[0, 2].set(-1.0))
+        for method in ("gradcam", "layercam"):
+            raw = np.maximum(cam.METHODS[method].fn(cam.Inputs(a[0], gradients[0])), 0)
+            expected = (raw - raw.min()) / (1e-7 + (raw - raw.min()).max())
+            np.testing.assert_allclose(explanation.maps[stage, method][1], expected, atol=2e-4)
+
+
+def test_gradients_of_all_stages_come_from_one_pass():
+    logits, activations, gradients = tapped(NETWORK, VARIABLES, IMAGES, TARGET, NETWORK.stages, with_gradients=True)
+    np.testing.assert_allclose(logits, NETWORK.apply(VARIABLES, IMAGES), atol=1e-5)
+    for stage in NETWORK.stages:
+        a = NETWORK.apply(VARIABLES, IMAGES, until=stage)
+        np.testing.assert_allclose(activations[stage], a, atol=1e-5)
+        again, pull = jax.vjp(lambda a, stage=stage: NETWORK.apply(VARIABLES, a, after=stage), a)
+        (expected,) = pull(jnp.zeros_like(again).at[jnp.arange(4), TARGET.label].set(TARGET.sign))
+        np.testing.assert_allclose(gradients[stage], expected, atol=1e-5)
+        assert np.abs(expected).max() > 1e-3
+
+
+def test_seeds_of_randomcam_differ_and_do_not_depend_on_their_number(explanation):
+    engine = cam.build(NETWORK, ("randomcam",), ("stage1",), seeds=3, compiler_options=QUICK)
+    more = engine(VARIABLES, IMAGES, TARGET, IDENTITIES).maps["stage1", "randomcam"]
+    maps = explanation.maps["stage1", "randomcam"]
+    np.testing.assert_allclose(more[:, :2], maps, atol=1e-5)
+    assert np.abs(maps[:, 0] - maps[:, 1]).max() > 0.1
+
+
+def test_the_negative_class_turns_the_gradients_around():
+    negative = TARGET._replace(sign=-TARGET.sign)
+    _, _, gradients = tapped(NETWORK, VARIABLES, IMAGES, TARGET, ("stage2",), with_gradients=True)
+    _, _, turned = tapped(NETWORK, VARIABLES, IMAGES, negative, ("stage2",), with_gradients=True)
+    np.testing.assert_allclose(turned["stage2"], -gradients["stage2"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("case", ["constant images", "dead network", "huge"])
+def test_nothing_is_ever_nan(engine, case):
+    given, x = VARIABLES, IMAGES
+    if case == "constant images":
+        x = jnp.full_like(IMAGES, 0.7)
+    elif case == "dead network":  # every activation, gradient and score is zero
+        given = jax.tree.map(jnp.zeros_like, VARIABLES)
+    else:
+        x = 1e4 * IMAGES
+    explanation = engine(given, x, TARGET, IDENTITIES)
+    for maps in jax.tree.leaves(explanation):
+        assert np.isfinite(maps).all()
+    if case == "dead network":
+        assert all((maps == 0).all() for maps in explanation.maps.values())
+
+
+def test_a_channel_that_is_dead_in_one_image_only():
+    """What the other images do must not matter to it."""
+    blank = IMAGES.at[1].set(0)
+    engine = cam.build(NETWORK, ("xgradcam", "scorecam"), ("stage1",), compiler_options=QUICK)
+    maps = engine(VARIABLES, blank, TARGET, IDENTITIES).maps
+    original = engine(VARIABLES, IMAGES, TARGET, IDENTITIES).maps
+    for cell in maps:
+        assert np.isfinite(maps[cell]).all()
+        np.testing.assert_allclose(maps[cell][jnp.array([0, 2, 3])], original[cell][jnp.array([0, 2, 3])], atol=1e-5)
+
+
+def test_gradients_are_computed_only_where_needed():
+    def gathered(needs):
+        inputs = {"stages": ("stage2",), "needs": frozenset(needs), "seeds": 1, "group": 1}
+        return jax.eval_shape(lambda: gather(NETWORK, VARIABLES, IMAGES, TARGET, IDENTITIES, **inputs))[1]["stage2"]
+
+    assert gathered([]).gradients is None
+    assert gathered(["gradients"]).gradients.shape == (4, 4, 6, 6)
+    assert gathered(["gradients"]).score is None
+
+
+def test_one_compilation_for_each_shape():
+    engine = cam.build(NETWORK, ("gradcam",), ("stage2",))
+    for seed in range(3):
+        engine(VARIABLES, images(4, seed), targets.fixed(seed, 4), IDENTITIES + seed)
+    assert engine._cache_size() == 1
+
+
+@pytest.mark.parametrize(
+    ("methods", "stages", "message"),
+    [
+        (["gradcamm"], ["stage1"], "no method 'gradcamm': did you mean 'gradcam'"),
+        (["gradcam"], ["stage9"], "no stage 'stage9': did you mean 'stage"),
+    ],
+)
+def test_unknown_names(methods, stages, message):
+    with pytest.raises(UserError, match=message):
+        cam.build(NETWORK, methods, stages)

@@ -1,0 +1,154 @@
+"""Both layouts give the cases that stand on disk, and every fault ends in a line that names the file."""
+
+import gzip
+
+import numpy as np
+import pandas as pd
+import pytest
+from data.folders import generic, hemorica, save
+
+from hemojax.data.case import BHSD_SUBTYPES, LABELS, CaseError
+from hemojax.data.datasets import LAYOUTS
+
+
+def read(layout, root):
+    return list(LAYOUTS[layout](root, BHSD_SUBTYPES))
+
+
+def test_generic_labels_come_from_the_mask(tmp_path):
+    cases = read("generic", generic(tmp_path, cases=2))
+    assert [case.name for case in cases] == ["p0", "p1"]
+    assert cases[0].split is None
+    assert cases[0].axes == "LAS"
+    expected = np.zeros((4, 6), np.int8)
+    expected[1:3, [LABELS.index("any"), LABELS.index("IPH")]] = 1
+    np.testing.assert_array_equal(cases[0].labels, expected)
+
+
+def test_generic_table_wins_over_the_mask(tmp_path):
+    root = generic(tmp_path, cases=1)
+    rows = {"patient": "p0", "slice": range(4), "hemorrhage_binary": [1, 1, 0, 0], "split": "val"}
+    pd.DataFrame(rows).to_csv(root / "slices.csv", index=False)
+    (case,) = read("generic", root)
+    assert case.split == "validation"
+    assert case.labels[:, 0].tolist() == [1, 1, 0, 0]
+    assert case.labels[:, LABELS.index("IPH")].tolist() == [0, 1, 1, 0]
+
+
+def test_generic_scan_without_mask_needs_labels(tmp_path):
+    root = generic(tmp_path, cases=1)
+    (root / "masks" / "p0.nii.gz").unlink()
+    with pytest.raises(CaseError, match=r"p0\.nii\.gz: slice 0 has neither a row in .*slices\.csv nor a mask"):
+        read("generic", root)
+
+
+def test_hemorica(tmp_path):
+    ann, bob = read("hemorica", hemorica(tmp_path))
+    assert (ann.split, bob.split) == ("train", "validation")
+    assert ann.slices.tolist() == [3, 4]
+    assert ann.labels[:, 0].tolist() == [1, 0]
+    assert ann.labels[:, LABELS.index("IPH")].tolist() == [1, 0]
+    assert ann.mask.sum(axis=(0, 1)).tolist() == [18, 0]
+    assert bob.mask.sum() == 0
+
+
+def truncate(root):
+    path = root / "images" / "p1.nii.gz"
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def not_gzip(root):
+    (root / "images" / "p1.nii.gz").write_text("this is no scan")
+
+
+def empty_archive(root):
+    (root / "images" / "p1.nii.gz").write_bytes(gzip.compress(b""))
+
+
+def nan_volume(root):
+    volume = np.zeros((24, 24, 4), np.float32)
+    volume[0, 0, 0] = np.nan
+    save(root / "images" / "p1.nii.gz", volume)
+
+
+def other_mask_shape(root):
+    save(root / "masks" / "p1.nii.gz", np.zeros((24, 24, 5), np.uint8))
+
+
+def other_mask_affine(root):
+    save(root / "masks" / "p1.nii.gz", np.zeros((24, 24, 4), np.uint8), np.eye(4))
+
+
+def fractional_mask(root):
+    save(root / "masks" / "p1.nii.gz", np.full((24, 24, 4), 0.5, np.float32))
+
+
+def flat_scan(root):
+    save(root / "images" / "p1.nii.gz", np.zeros((24, 24), np.int16))
+
+
+def lonely_mask(root):
+    (root / "images" / "p1.nii.gz").unlink()
+
+
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [
+        (truncate, r"images/p1\.nii\.gz: cannot be read, copy it again"),
+        (not_gzip, r"images/p1\.nii\.gz: cannot be read"),
+        (empty_archive, r"images/p1\.nii\.gz: cannot be read"),
+        (nan_volume, r"images/p1\.nii\.gz: 1 voxels are NaN or infinite"),
+        (other_mask_shape, r"masks/p1\.nii\.gz: the mask's shape \(24, 24, 5\) is not the scan's \(24, 24, 4\)"),
+        (other_mask_affine, r"masks/p1\.nii\.gz: the mask's affine is not the scan's"),
+        (fractional_mask, r"masks/p1\.nii\.gz: the mask holds values that are not integers"),
+        (flat_scan, r"images/p1\.nii\.gz: is not a volume: its shape is \(24, 24\)"),
+        (lonely_mask, r"masks/p1\.nii\.gz: has no scan .*images/p1\.nii\.gz beside it"),
+    ],
+)
+def test_generic_faults(tmp_path, fault, line):
+    root = generic(tmp_path, cases=2)
+    fault(root)
+    with pytest.raises(CaseError, match=line) as caught:
+        read("generic", root)
+    assert "\n" not in str(caught.value)
+
+
+def test_empty_and_missing_folders(tmp_path):
+    with pytest.raises(CaseError, match="images: no such folder"):
+        read("generic", tmp_path)
+    (tmp_path / "images").mkdir()
+    with pytest.raises(CaseError, match=r"images: holds no \.nii\.gz or \.nii file"):
+        read("generic", tmp_path)
+    with pytest.raises(CaseError, match=r"holds no \.csv table"):
+        read("hemorica", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        ({"patient": ["p0"], "slice": [0]}, "has no column named hemorrhage_binary"),
+        ({"patient": ["p0"], "slice": ["x"], "hemorrhage_binary": [1]}, "a slice number is not an integer"),
+        ({"patient": ["p0"], "slice": [9], "hemorrhage_binary": [1]}, "p0 has 4 slices, not a slice 9"),
+        ({"patient": ["p0"], "slice": [0], "hemorrhage_binary": ["maybe"]}, "'maybe' in the column for 'any'"),
+        ({"patient": ["p0"] * 2, "slice": [0, 0], "hemorrhage_binary": [1, 0]}, "slice 0 of patient p0 stands .* twice"),
+        (
+            {"patient": ["p0"] * 2, "slice": [0, 1], "hemorrhage_binary": [1, 0], "split": ["train", "test"]},
+            "patient p0 is in several splits: test, train",
+        ),
+    ],
+)
+def test_faults_of_the_table(tmp_path, rows, line):
+    root = generic(tmp_path, cases=1)
+    pd.DataFrame(rows).to_csv(root / "slices.csv", index=False)
+    with pytest.raises(CaseError, match=line):
+        read("generic", root)
+
+
+def test_hemorica_faults(tmp_path):
+    root = hemorica(tmp_path)
+    (root / "images" / "bob_4.npy").unlink()
+    with pytest.raises(CaseError, match=r"bob_4\.npy: no such file, though a table of labels names it"):
+        read("hemorica", root)
+    np.save(root / "images" / "bob_4.npy", np.array([{"a": 1}], dtype=object))
+    with pytest.raises(CaseError, match=r"bob_4\.npy: cannot be read"):
+        read("hemorica", root)

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from hemojax.data import hounsfield
+
+
+def test_brain_window():
+    hu = np.array([[-1000, 0, 20], [40, 80, 2000]], np.int16)
+    np.testing.assert_allclose(hounsfield.apply_window(hu, (40.0, 80.0)), [[0, 0, 0.25], [0.5, 1, 1]], atol=1e-7)
+
+
+def test_windowing_comes_before_resizing():
+    hu = np.zeros((8, 8), np.int16)
+    hu[:, 4:] = 2000
+    image = hounsfield.grey(hu, 4, ((40.0, 80.0),), per_slice_minmax=False)[..., 0]
+    # The edge lies between two result pixels; had HU been averaged first, its low side would be white as well.
+    assert image[:, 1].max() < 0.3
+    assert image[:, 2].min() > 0.7
+
+
+def test_several_windows_are_channels():
+    hu = np.full((4, 4), 60, np.int16)
+    image = hounsfield.grey(hu, 4, ((40.0, 80.0), (80.0, 200.0), (40.0, 380.0)), per_slice_minmax=False)
+    np.testing.assert_allclose(image[0, 0], [0.75, 0.4, 0.5 + 20 / 380], atol=1e-6)
+    assert hounsfield.channels(((40.0, 80.0),)) == 3
+    assert hounsfield.normalise(image[..., :2]).shape == (4, 4, 2)
+
+
+def test_per_slice_minmax_has_256_steps():
+    rng = np.random.default_rng(0)
+    image = hounsfield.grey(rng.integers(20, 60, (8, 8)).astype(np.int16), 8, ((40.0, 80.0),), per_slice_minmax=True)
+    assert image.min() == 0
+    assert image.max() == 1
+    np.testing.assert_allclose(image * 255, np.round(image * 255), atol=1e-4)
+    constant = hounsfield.grey(np.full((4, 4), 30, np.int16), 4, ((40.0, 80.0),), per_slice_minmax=True)
+    assert np.isfinite(constant).all()
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (8, 5), (7, 7)])
+def test_crop_undoes_pad(shape):
+    image = np.arange(shape[0] * shape[1]).reshape(shape)
+    square = hounsfield.pad_square(image, -1)
+    assert square.shape == (max(shape), max(shape))
+    np.testing.assert_array_equal(hounsfield.crop_square(square, shape), image)
+
+
+def test_normalisation_is_that_of_imagenet():
+    image = np.full((2, 2, 1), 0.485, np.float32)
+    np.testing.assert_allclose(hounsfield.normalise(image)[0, 0, 0], 0, atol=1e-7)
+    np.testing.assert_allclose(hounsfield.normalise(image)[0, 0, 1], (0.485 - 0.456) / 0.224, rtol=1e-5)

@@ -1,0 +1,196 @@
+"""The whole program as a user runs it: one small run, its results, its restart, its products and its refusals."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from configs import smoke
+
+from hemojax.benchmark import localization
+from hemojax.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+def command(*options: str, config: str = "configs/smoke.py") -> list[str]:
+    return [sys.executable, "main.py", f"--config={config}", *options]
+
+
+def run(*options: str, config: str = "configs/smoke.py") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*options, config=config), cwd=ROOT, capture_output=True, text=True, timeout=280, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory) -> Path:
+    """A finished run of configs/smoke.py."""
+    folder = tmp_path_factory.mktemp("run")
+    done = run(f"--workdir={folder}")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def frames(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    return tuple(pd.read_parquet(folder / "results" / f"{name}.parquet") for name in ("slices", "counts"))
+
+
+def test_results_are_complete(workdir):
+    slices, counts = frames(workdir)
+    assert set(slices["split"]) == {"validation", "test"}
+    cams = counts[~counts["baseline"]]
+    assert set(cams["stage"]) == {"stage2", "stage3"}
+    assert cams["method"].nunique() == 11
+    assert cams["threshold"].nunique() == 51
+    assert set(counts.loc[counts["baseline"], "method"]) == {"hu_threshold", "whole_brain", "mean_training_mask"}
+    keys = ["case", "slice", "stage", "method", "seed", "mask", "threshold"]
+    assert not counts.duplicated(keys).any()
+    areas = (counts["tp"] + counts["fn"]).groupby([counts["case"], counts["slice"], counts["mask"]]).nunique()
+    assert (areas == 1).all()
+    assert counts.loc[counts["threshold"] == np.float32(0.5), "box_tp"].notna().all()
+    results = workdir / "results"
+    for name in ("summary.md", "summary.csv", "chosen.json", "run.json", "figures/dice_haemorrhage.png"):
+        assert (results / name).stat().st_size > 100
+    assert json.loads((results / "run.json").read_text())["versions"]["jax"]
+
+
+def test_events_and_lines_of_every_step(workdir):
+    lines = [json.loads(line) for line in (workdir / "train.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in lines if line["kind"] == "step"]
+    assert steps == list(range(1, len(steps) + 1))
+    assert [line["epoch"] for line in lines if line["kind"] == "epoch"] == [1, 2]
+    assert list((workdir / "events").glob("events.*"))
+
+
+def test_report_is_made_again_without_a_network(workdir, tmp_path):
+    shutil.copytree(workdir / "results", tmp_path / "results")
+    before = (tmp_path / "results" / "summary.csv").read_bytes()
+    for name in ("summary.md", "summary.csv"):
+        (tmp_path / "results" / name).unlink()
+    done = run(f"--workdir={tmp_path}", "--config.task=report")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "results" / "summary.csv").read_bytes() == before
+
+
+def test_a_killed_run_goes_on_to_the_same_table(workdir, tmp_path):
+    begun = subprocess.Popen(command(f"--workdir={tmp_path}"), cwd=ROOT, stdout=subprocess.DEVNULL)
+    wait_for(tmp_path / "checkpoints" / "last" / "1", begun)
+    kill(begun)
+    assert not (tmp_path / "results" / "counts.parquet").exists()
+    begun = subprocess.Popen(command(f"--workdir={tmp_path}"), cwd=ROOT, stdout=subprocess.DEVNULL)
+    wait_for(tmp_path / "maps" / "shared" / "000000.npz", begun)
+    kill(begun)
+    assert not (tmp_path / "results" / "counts.parquet").exists()
+    done = run(f"--workdir={tmp_path}")
+    assert done.returncode == 0, done.stderr[-2000:]
+    for undisturbed, resumed in zip(frames(workdir), frames(tmp_path), strict=True):
+        pd.testing.assert_frame_equal(undisturbed, resumed)
+
+
+def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+    limit = time.monotonic() + 240
+    while not path.exists():
+        assert process.poll() is None, f"the run ended before it wrote {path}"
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_explain_writes_masks_on_the_grid_of_the_scan(workdir, tmp_path):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    names = sorted((workdir / "phantom" / "images").iterdir())[:2]
+    for path in names:
+        shutil.copy(path, scans)
+    (scans / "broken.nii.gz").write_bytes(names[0].read_bytes()[:3000])
+    done = run(f"--workdir={workdir}", "--config.task=explain", f"--config.explain.scans={scans}")
+    # The scan that cannot be read is named; the others are done.
+    assert done.returncode == 1
+    assert "1 of 3 scans could not be explained" in done.stderr
+    assert "broken.nii.gz: cannot be read" in done.stderr
+    assert "Traceback" not in done.stderr
+    output = workdir / "explain"
+    probabilities = pd.read_csv(output / "probabilities.csv")
+    boxes = pd.read_csv(output / "boxes.csv")
+    coco = json.loads((output / "boxes.coco.json").read_text())
+    assert len(coco["annotations"]) == len(boxes)
+    for path in names:
+        name = path.name.removesuffix(".nii.gz")
+        scan = nib.load(path)
+        heat, mask = (nib.load(output / f"{name}_{kind}.nii.gz") for kind in ("heat", "mask"))
+        for image in (heat, mask):
+            assert image.shape == scan.shape
+            np.testing.assert_allclose(image.affine, scan.affine)
+        own = probabilities[probabilities["scan"] == name]
+        assert own["slice"].tolist() == list(range(scan.shape[2]))
+        values = np.asanyarray(heat.dataobj)
+        assert not values[..., (own["any"] <= 0.5).to_numpy()].any()
+        positive = (own["any"] > 0.5).to_numpy()
+        assert values[..., positive].any(axis=(0, 1)).sum() == positive.sum()
+        assert (output / f"{name}_montage.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        ("--config.model.nam=resnet50", "no option --config.model.nam: did you mean --config.model.name?"),
+        ("--config.seed=x", "config.seed=x"),
+        ("--config.task=benhc", "did you mean bench?"),
+        ("--workdri=x", "workdir"),
+        ("rubbish", "'rubbish' is no option"),
+        ("--config.data.layout=generic", "--config.data.root=FOLDER"),
+    ],
+)
+def test_a_mistake_on_the_command_line_ends_in_one_line(tmp_path, option, line):
+    done = run(f"--workdir={tmp_path / 'work'}", option)
+    assert done.returncode == 1
+    assert line in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len([text for text in done.stderr.splitlines() if text.startswith("hemojax: ")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("section", "option", "value", "line"),
+    [
+        ("model", "name", "resnet19", "resnet18"),
+        ("cam", "methods", ("gradcm",), "did you mean 'gradcam'"),
+        ("cam", "stages", ("stage7",), "stage7"),
+        ("cam", "target", "IPHH", "IPHH"),
+        ("data", "labels", ("IHP",), "did you mean 'IPH'"),
+        ("data", "layout", "genric", "the layouts are generic, hemorica and phantom"),
+    ],
+)
+def test_a_mistaken_name_is_refused_before_any_work(tmp_path, section, option, value, line):
+    config = smoke.get_config()
+    config[section][option] = value
+    with pytest.raises(UserError, match=re.escape(line)):
+        localization.bench(config, tmp_path)
+    assert not (tmp_path / "records").exists()
+    assert not (tmp_path / "phantom").exists()
+
+
+def test_another_run_in_the_same_folder_is_refused(workdir):
+    done = run(f"--workdir={workdir}", "--config.train.epochs=3")
+    assert done.returncode == 1
+    assert "holds a run with train.epochs=2, not 3" in done.stderr
+
+
+def test_a_missing_config_is_named():
+    done = run(config="configs/bensh.py")
+    assert done.returncode == 1
+    assert "configs/bensh.py" in done.stderr
+    assert "Traceback" not in done.stderr
