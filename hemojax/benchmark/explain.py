@@ -146,7 +146,7 @@ def build(
         label = logits.argmax(axis=1)
         identities = np.array([random.identity(name, n) for n in range(hu.shape[2])])
         for (at, n), (part, _) in zip(_parts(positive, batch), _parts(images[positive], batch), strict=True):
-            target = Target(label[at], np.ones(batch, np.float32))
+            target = Target(jnp.asarray(label[at]), jnp.ones(batch))
             found = maps(variables, part, target, identities[at]).maps[choice.stage, choice.method]
             found = found.reshape(batch, *found.shape[-2:])
             full = jax.vmap(lambda m: postprocess.full_heat(m, (side, side)))(jnp.asarray(found))

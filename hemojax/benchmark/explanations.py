@@ -149,7 +149,7 @@ def _run(
     home: Path,
 ) -> dict[str, object]:
     mesh = device_mesh()
-    size = -(-config.cam.batch // mesh.size) * mesh.size
+    size = -(-min(config.cam.batch, len(job.slices)) // mesh.size) * mesh.size
     explain = engine.build(
         network, job.methods, job.stages, seeds=config.cam.random_seeds, chunk=config.cam.chunk, mesh=mesh
     )
@@ -196,7 +196,7 @@ def _images(config: ConfigDict, folder: Path, rows: pd.DataFrame, size: int) -> 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
     with tables.replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def _wait_for_all(name: str) -> None:

@@ -1,6 +1,7 @@
 """The slices that the report shows: typical, best and worst of the method chosen on validation."""
 
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -28,7 +29,7 @@ def write(
     """
     truth = scoring.Slices(config, folder)
     places = {(row.case, row.slice): row for row in slices.itertuples()}
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for number, (mask, best) in enumerate((name, chosen[name]["pixels"]) for name in config.data.masks):
         picked = _pick(counts, mask, best, config.eval.gallery)
         wanted = {(row.case, row.slice): row for row in picked.itertuples()}
@@ -54,7 +55,8 @@ def write(
                     }
                 )
     with tables.replacing(workdir / "results" / "gallery.npz") as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **{key: np.stack([row[key] for row in rows]) for key in rows[0]})
+        arrays = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def _pick(counts: pd.DataFrame, mask: str, best: dict, number: int) -> pd.DataFrame:

@@ -152,7 +152,7 @@ def _pixel_rows(config: ConfigDict, batch: MapBatch, masks: Bool[np.ndarray, "b 
     counts, pointing = jax.device_get(_count_pixels(batch.heats, masks, config.eval.size, not batch.baseline))
     b, m, n, t = counts.tp.shape
     at_slice, at_mask, at_map, at_threshold = (axis.ravel() for axis in np.indices((b, m, n, t)))
-    keep = masks.any(axis=(2, 3))[at_slice, at_mask]
+    keep = np.asarray(masks.any(axis=(2, 3)))[at_slice, at_mask]
     at_slice, at_mask, at_map, at_threshold = (a[keep] for a in (at_slice, at_mask, at_map, at_threshold))
     frame = batch.rows[["case", "patient", "slice", "split"]].iloc[at_slice].reset_index(drop=True)
     return frame.assign(

@@ -62,6 +62,8 @@ def read_nifti(path: Path) -> tuple[Shaped[np.ndarray, "h w n"], nib.Nifti1Image
     """
     try:
         image = nib.load(path)
+        if not isinstance(image, nib.Nifti1Image):
+            raise CaseError(path, "is no NIfTI file")
         array = np.asanyarray(image.dataobj)
     except FileNotFoundError:
         raise CaseError(path, "no such file") from None

@@ -21,7 +21,7 @@ Window = tuple[float, float]
 def apply_window(hu: Real[np.ndarray, "h w"], window: Window) -> Float32[np.ndarray, "h w"]:
     """Grey values in [0, 1]: 0 at centre - width / 2 and below, 1 at centre + width / 2 and above."""
     centre, width = window
-    return np.clip((np.float32(hu) - np.float32(centre - width / 2)) / np.float32(width), 0, 1)
+    return np.clip((hu.astype(np.float32) - np.float32(centre - width / 2)) / np.float32(width), 0, 1)
 
 
 def channels(windows: Sequence[Window]) -> int:

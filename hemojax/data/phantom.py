@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
-from jaxtyping import Float32, Int16, UInt8
+from jaxtyping import Bool, Float32, Int16, UInt8
 from scipy import ndimage
 
 from hemojax.data.phantom_anatomy import grow_head
@@ -35,7 +35,7 @@ class PhantomCase(NamedTuple):
 
     Attributes:
         volume: HU; first axis from the patient's right to left, second from front to back, third upwards.
-        mask: integers of `SUBTYPES` where more than half of a voxel is blood, 0 elsewhere.
+        mask: integers of `SUBTYPES` where more than half of a voxel is blood that the skull does not outshine.
         pixel: side of a pixel, mm.
         spacing: distance between slices, mm.
     """
@@ -69,7 +69,8 @@ def make_case(seed: int, index: int, size: int, slices: int) -> PhantomCase:
         blend(hu, rng.uniform(18, 24), 0.85 * oedema)
         fractions[bleed.subtype] = blood
         values[bleed.subtype] = bleed.hu + bleed.mixed * np.clip(smooth_field(rng, grid, 16), -1.5, 1.5)
-    mask = label(fractions, np.zeros((size, size, slices), np.uint8))
+    clear = slice_average(anatomy.depth) > 0.9 * grid.pixel
+    mask = label(fractions, clear)
     for subtype, blood in fractions.items():
         blend(hu, values[subtype], blood)
     return PhantomCase(scan(rng, slice_average(hu), grid), mask, grid.pixel, grid.spacing)
@@ -86,7 +87,7 @@ def case_bleeds(rng: np.random.Generator, seed: int, index: int) -> list[Bleed]:
     bleeding, level, choice = (start + (index + 1) * plastic ** -np.arange(1.0, 4.0)) % 1
     if bleeding >= BLEEDING:
         return []
-    return plan_bleeds(rng, -56 + 130 * level, choice)
+    return plan_bleeds(rng, -54 + 136 * level, choice)
 
 
 def slice_average(planes: Float32[np.ndarray, "h w p"]) -> Float32[np.ndarray, "h w s"]:
@@ -95,22 +96,23 @@ def slice_average(planes: Float32[np.ndarray, "h w p"]) -> Float32[np.ndarray, "
 
 
 def label(
-    fractions: dict[str, Float32[np.ndarray, "h w p"]], mask: UInt8[np.ndarray, "h w s"]
+    fractions: dict[str, Float32[np.ndarray, "h w p"]], clear: Bool[np.ndarray, "h w s"]
 ) -> UInt8[np.ndarray, "h w s"]:
-    """Fills the mask, and removes from `fractions` (in place) the blood of slices where it is too little to see.
+    """Draws the mask, and removes from `fractions` (in place) the blood of slices where it is too little to see.
 
     Args:
         fractions: by subtype, the fraction of blood in each voxel.
-        mask: zeros.
+        clear: where the skull's blur does not hide blood.
 
     Returns:
-        The mask: where blood is more than half of a voxel, the subtype that has most of it.
+        The mask: where blood is more than half of a clear voxel, the subtype that has most of it.
     """
+    mask = np.zeros(clear.shape, np.uint8)
     if not fractions:
         return mask
     names = list(fractions)
     blood = np.stack([slice_average(fractions[name]) for name in names])
-    subtype = np.where(blood.sum(0) > 0.5, blood.argmax(0), -1)
+    subtype = np.where(clear & (blood.sum(0) > 0.5), blood.argmax(0), -1)
     reach = np.ones((5, 5, 1), bool)
     for number, name in enumerate(names):
         here = subtype == number

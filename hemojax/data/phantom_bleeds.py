@@ -1,5 +1,6 @@
 """The phantom's haemorrhages: where each subtype lies, its shape, and what it does to the brain around it."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -111,7 +112,7 @@ def plan_epidural(rng: np.random.Generator, level: float) -> Bleed:
     centre = surface_point(rng, level, side)
     return Bleed(
         "EPH", "table", centre, (thickness * 0.5 + rng.uniform(14, 24), thickness, 0.0), 0.0,
-        rng.uniform(58, 74), rng.choice((1.0, 5.0)), 0.0, -side * max(0.0, 0.3 * (thickness - 8)),
+        rng.uniform(58, 74), float(rng.choice((1.0, 5.0))), 0.0, -side * max(0.0, 0.3 * (thickness - 8)),
     )  # fmt: skip
 
 
@@ -123,7 +124,7 @@ def plan_subdural(rng: np.random.Generator, level: float) -> Bleed:
         site = "table"
     if site == "falx" and level < 8:
         site = "table"
-    hu, mixed = rng.uniform(54, 70), rng.choice((1.5, 7.0))
+    hu, mixed = rng.uniform(54, 70), float(rng.choice((1.5, 7.0)))
     if site == "falx":
         centre = (side * 1.5, float(rng.choice((50.0, -45.0))), level)
         return Bleed(
@@ -190,7 +191,7 @@ def plan_intraventricular(rng: np.random.Generator, level: float) -> Bleed:
     else:
         site, z, extent = str(rng.choice(("settled", "settled", "cast"))), level, rng.uniform(9, 22)
     fraction = rng.uniform(0.22, 0.5)
-    return Bleed("IVH", site, (float(side), 0.0, z), (fraction, 0.0, extent), 0.0, rng.uniform(54, 70), 2.5, 0, 0)
+    return Bleed("IVH", site, (float(side), 0.0, z), (fraction, 0.0, extent), 0.0, rng.uniform(60, 74), 2.5, 0, 0)
 
 
 PLANNERS = {
@@ -261,11 +262,11 @@ def epidural(bleed: Bleed, grid: Grid) -> Field:
     tangent = np.maximum(square - inwards * inwards, 0) / along**2
     radius = np.sqrt(np.square(inwards / thickness) + tangent + 1e-6)
     lens = (1 - radius) * 0.5 * (thickness + along)
-    side = np.sign(bleed.centre[0])
+    side = math.copysign(1.0, bleed.centre[0])
     sutures = grid.x * side - 1.0
     if bleed.centre[2] > -16:
         for suture in (22.0, -58.0):  # coronal and lambdoid
-            sutures = np.minimum(sutures, (grid.a - suture) * np.sign(centre[1] - suture))
+            sutures = np.minimum(sutures, (grid.a - suture) * math.copysign(1.0, centre[1] - suture))
     return np.minimum(lens, sutures)
 
 
@@ -273,7 +274,7 @@ def subdural(bleed: Bleed, grid: Grid, anatomy: Anatomy) -> Field:
     """Signed distance into a crescent along the inner table, the falx or the tentorium."""
     x, a, z = (p - np.float32(c) for p, c in zip((grid.x, grid.a, grid.z), bleed.centre, strict=True))
     along, thickness, up = bleed.radii
-    side = np.sign(bleed.centre[0])
+    side = math.copysign(1.0, bleed.centre[0])
     if bleed.site == "table":
         posterior_fossa = bleed.centre[2] < -16
         depth = anatomy.depth if posterior_fossa else anatomy.vault

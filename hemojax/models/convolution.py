@@ -88,9 +88,7 @@ def depthwise_shifted_vjp(
     dx = sum(spread[:, i : i + height, j : j + width] * tap for (i, j), tap in zip(corners, taps, strict=True))
 
     # the sum over rows is written out: it then runs along whole rows, in vector registers
-    products = [
-        sum(window[:, row] * dy[:, row] for row in range(rows)) for window in _windows(x, size, stride)
-    ]
+    products = [sum(window[:, row] * dy[:, row] for row in range(rows)) for window in _windows(x, size, stride)]
     return dx, jnp.stack(products).sum((1, 2)).reshape(kernel.shape)
 
 
@@ -105,7 +103,11 @@ def _windows(x: Float[Array, "b h w c"], size: int, stride: int) -> list[Float[A
 
 
 def _vjp(
-    form: Callable[..., Array], x: Float[Array, "..."], kernel: Float[Array, "..."], dy: Float[Array, "..."], stride: int
+    form: Callable[..., Array],
+    x: Float[Array, "..."],
+    kernel: Float[Array, "..."],
+    dy: Float[Array, "..."],
+    stride: int,
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """JAX's own cotangents of x and of the kernel for the cotangent dy of a form of the convolution."""
     return jax.vjp(partial(form, stride=stride), x, kernel)[1](dy)

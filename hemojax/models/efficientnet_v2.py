@@ -23,7 +23,7 @@ class StageSpec(NamedTuple):
     depth: int
 
 
-STEM_FEATURES, HEAD_FEATURES = 24, 1280
+HEAD_FEATURES = 1280
 # Table 4 of the paper, as torchvision has it
 SMALL = (
     StageSpec(True, 1, 1, 24, 2),
@@ -102,31 +102,33 @@ class Block(nn.Module):
 
 
 class EfficientNetV2(StagedNetwork):
-    """EfficientNetV2-S: stem, stage1 to stage6 and head, which are torchvision's `features[0]` to `features[7]`.
+    """EfficientNetV2: stem, stage1 to stage6 and head, which are torchvision's `features[0]` to `features[7]`.
 
     Attributes:
+        table: the stages between stem and head; the stem is as wide as the first.
         dropout: rate before the classifier.
         stochastic_depth: rate that the blocks approach, linearly from 0 at the first one.
     """
 
+    table: tuple[StageSpec, ...] = SMALL
     dropout: float = 0.2
     stochastic_depth: float = 0.2
 
     @property
     def stages(self) -> tuple[str, ...]:
         """Names of the stages, first to last."""
-        return ("stem", *(f"stage{i}" for i in range(1, len(SMALL) + 1)), "head")
+        return ("stem", *(f"stage{i}" for i in range(1, len(self.table) + 1)), "head")
 
     def run_stage(self, name: str, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 c2"]:
         """Output of one stage."""
         layer = partial(ConvNorm, dtype=self.dtype, axis_name=self.axis_name)
         stage = self.stages.index(name)
         if name == "stem":
-            return layer(STEM_FEATURES, 3, 2, name="features_0")(x, train)
+            return layer(self.table[0].features, 3, 2, name="features_0")(x, train)
         if name == "head":
             return layer(HEAD_FEATURES, 1, name=f"features_{stage}")(x, train)
-        spec = SMALL[stage - 1]
-        blocks_before, blocks = sum(s.depth for s in SMALL[: stage - 1]), sum(s.depth for s in SMALL)
+        spec = self.table[stage - 1]
+        blocks_before, blocks = sum(s.depth for s in self.table[: stage - 1]), sum(s.depth for s in self.table)
         for i in range(spec.depth):
             rate = self.stochastic_depth * (blocks_before + i) / blocks
             stride = spec.stride if i == 0 else 1

@@ -161,10 +161,11 @@ def dice_grid(summary: pd.DataFrame, mask: str, chosen: tuple[str, str] | None =
     )
     most, patients = rows["slices"].max(), rows["patients"].max()
 
-    # In inches: room for the names of stages and, turned, of methods; a letter of 8 pt takes about 0.075.
-    longest = 0.075 * max(map(len, best.index))
-    left, below, above = max(0.2 + 0.075 * max(map(len, stages)), 0.85 * longest), 0.3 + 0.65 * longest, 0.6
-    across, down = max(0.66 * len(best), 6.6 - left), max(0.36 * len(stages), 0.9)
+    # In inches: room for the names of stages and, turned, of methods; a letter of 8 pt takes about 0.065.
+    longest = 0.065 * max(map(len, best.index))
+    left = max(0.2 + 0.065 * max(map(len, stages)), 0.1 + 0.8 * (longest - 0.33))
+    across, down = max(0.66 * len(best), 6.8 - left), max(0.36 * len(stages), 0.9)
+    below, above = 0.25 + 0.55 * longest, 0.5
     width, height = left + across + 0.95, below + down + above
     figure = new_figure(width, height)
     axes = figure.add_axes((left / width, below / height, across / width, down / height))
@@ -187,10 +188,11 @@ def dice_grid(summary: pd.DataFrame, mask: str, chosen: tuple[str, str] | None =
     bar.set_label("pooled Dice", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     bar.outline.set_visible(False)
-    axes.set_title(f"Pooled Dice of the {mask} by stage and method", fontsize=10, loc="left", pad=20, weight="bold")
+    title = f"Pooled Dice of the {mask} by stage and method"
+    figure.text(left / width, 1 - 0.08 / height, title, fontsize=10, weight="bold", va="top")
     note = f"test split, threshold selected on validation; n = {most} slices of {patients} patients"
     note += ("; * fewer slices" if (slices < most).any() else "") + ("; framed: chosen on validation" if chosen else "")
-    axes.text(0, 1.02, note, transform=axes.transAxes, fontsize=8, color="0.35", va="bottom")
+    figure.text(left / width, 1 - 0.29 / height, note, fontsize=8, color="0.35", va="top")
     return figure
 
 

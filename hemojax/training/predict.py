@@ -14,7 +14,7 @@ from hemojax.data import loader, records
 from hemojax.models.staged import StagedNetwork
 from hemojax.training.state import Variables
 
-Predict = Callable[[Variables, Float[Array, "b s s c"]], Float[Array, "b l"]]
+Predict = Callable[[Variables, Float[Array | np.ndarray, "b s s c"]], Float[Array, "b l"]]
 
 
 def device_mesh() -> Mesh:
@@ -39,6 +39,8 @@ def logits(
         slices whose truth is not known (-1) are left out.
     """
     index = records.read_index(folder, split)
+    devices = jax.local_device_count()
+    batch_size = -(-batch_size // devices) * devices
     batches = loader.evaluation_batches(folder, split, np.arange(len(index), dtype=np.int32), data, batch_size)
     values = np.concatenate([np.asarray(predict(variables, b["image"]))[b["valid"]] for b in batches])
     frames = []

@@ -1,6 +1,5 @@
 """What training carries from step to step."""
 
-from typing import Any
 
 import jax
 import jax.numpy as jnp

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -55,7 +56,9 @@ def build(
     optimiser: optax.GradientTransformation,
     positive_weight: Float[Array, " l"],
     key: PRNGKeyArray,
-) -> Callable[[TrainState, Float[Array, "d b s s c"], Float[Array, "d b l"]], tuple[TrainState, Metrics]]:
+) -> Callable[
+    [TrainState, Float[Array | np.ndarray, "d b s s c"], Float[Array | np.ndarray, "d b l"]], tuple[TrainState, Metrics]
+]:
     """The pmapped step: the state goes in and out once, not a copy a device; the batch has a leading device axis.
 
     Dropout differs from device to device and from step to step, and is the same whenever a step is run again.

@@ -130,7 +130,10 @@ def test_empty_and_missing_folders(tmp_path):
         ({"patient": ["p0"], "slice": ["x"], "hemorrhage_binary": [1]}, "a slice number is not an integer"),
         ({"patient": ["p0"], "slice": [9], "hemorrhage_binary": [1]}, "p0 has 4 slices, not a slice 9"),
         ({"patient": ["p0"], "slice": [0], "hemorrhage_binary": ["maybe"]}, "'maybe' in the column for 'any'"),
-        ({"patient": ["p0"] * 2, "slice": [0, 0], "hemorrhage_binary": [1, 0]}, "slice 0 of patient p0 stands .* twice"),
+        (
+            {"patient": ["p0"] * 2, "slice": [0, 0], "hemorrhage_binary": [1, 0]},
+            "slice 0 of patient p0 stands .* twice",
+        ),
         (
             {"patient": ["p0"] * 2, "slice": [0, 1], "hemorrhage_binary": [1, 0], "split": ["train", "test"]},
             "patient p0 is in several splits: test, train",

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from configs import base
 from data.folders import generic
 
+from configs import base
 from hemojax.data import loader, records
 from hemojax.data.case import BHSD_SUBTYPES
 from hemojax.data.datasets import LAYOUTS

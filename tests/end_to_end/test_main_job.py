@@ -14,8 +14,8 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from configs import smoke
 
+from configs import smoke
 from hemojax.benchmark import localization
 from hemojax.errors import UserError
 

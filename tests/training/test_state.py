@@ -1,8 +1,8 @@
 import jax.numpy as jnp
 import optax
 import pytest
-from configs import base
 
+from configs import base
 from hemojax.errors import UserError
 from hemojax.training import state
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 
-
 from hemojax.data.case import Case
 from hemojax.data.datasets import generic, hemorica
 

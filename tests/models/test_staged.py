@@ -1,0 +1,83 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hemojax.errors import UserError
+from hemojax.models import create
+from hemojax.models.efficientnet_v2 import EfficientNetV2, StageSpec
+
+TABLE = tuple(StageSpec(fused, expansion, stride, 8, 1) for fused, expansion, stride in
+              [(True, 1, 1), (True, 4, 2), (False, 4, 1), (False, 6, 2)])  # fmt: skip
+NETWORKS = {"resnet18": create("resnet18", 3), "efficientnet_v2": EfficientNetV2(3, table=TABLE)}
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def case(request):
+    """A network, variables with no zero biases, two images, and logits, activations and gradients of one pass."""
+    network = NETWORKS[request.param]
+    x = jax.random.normal(jax.random.key(1), (2, 40, 33, 3))
+    variables = jax.jit(network.init)(jax.random.key(0), x)
+    zeros = variables.pop("perturbations")
+
+    def score(perturbations):
+        given = {**variables, "perturbations": perturbations}
+        logits, tapped = network.apply(given, x, mutable=["intermediates"])
+        return logits[:, 1].sum(), (logits, tapped["intermediates"])
+
+    (_, (logits, activations)), gradients = jax.jit(jax.value_and_grad(score, has_aux=True))(zeros)
+    return network, variables, x, logits, activations, gradients
+
+
+def test_every_stage_is_tapped_as_one_array(case):
+    network, _, _, logits, activations, gradients = case
+    assert logits.shape == (2, 3)
+    assert tuple(activations) == tuple(gradients) == tuple(sorted(network.stages))
+    assert all(activations[s].shape == gradients[s].shape for s in network.stages)
+
+
+def test_suffix_of_each_stage_gives_the_logits_and_the_gradient(case):
+    network, variables, _, logits, activations, gradients = case
+    for stage in network.stages:
+
+        @jax.jit
+        def suffix(activation, stage=stage):
+            y, pullback = jax.vjp(lambda a: network.apply(variables, a, after=stage), activation)
+            return y, pullback(jnp.zeros_like(y).at[:, 1].set(1))[0]
+
+        suffix_logits, gradient = suffix(activations[stage])
+        np.testing.assert_allclose(suffix_logits, logits, rtol=1e-4, atol=1e-5)
+        assert jnp.abs(gradient).max() > 0
+        np.testing.assert_allclose(gradient, gradients[stage], rtol=1e-3, atol=1e-4 * jnp.abs(gradient).max())
+
+
+def test_prefix_and_middle_give_the_activations(case):
+    network, variables, x, _, activations, _ = case
+    stem, middle = network.stages[0], network.stages[2]
+    prefix = jax.jit(lambda x: network.apply(variables, x, until=stem))(x)
+    np.testing.assert_allclose(prefix, activations[stem], rtol=1e-4, atol=1e-5)
+    between = jax.jit(lambda x: network.apply(variables, x, after=stem, until=middle))(prefix)
+    np.testing.assert_allclose(between, activations[middle], rtol=1e-4, atol=1e-4)
+
+
+def test_a_perturbation_is_added_to_the_stage():
+    network = NETWORKS["resnet18"]
+    x = jnp.ones((1, 8, 8, 64))
+    variables = jax.eval_shape(network.init, jax.random.key(0), jnp.ones((1, 32, 32, 3)))
+    variables = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), variables)
+    variables["perturbations"]["stage1"] += 2.0
+    y = network.apply(variables, x, after="stem", until="stage1")
+    np.testing.assert_array_equal(y, x + 2)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"until": "stage9"}, "unknown stage 'stage9'; the stages are stem, stage1"),
+        ({"after": "stage2", "until": "stage2"}, "'stage2' does not come after stage 'stage2'"),
+    ],
+)
+def test_impossible_stages_are_refused(limits, message):
+    network = NETWORKS["resnet18"]
+    with pytest.raises(UserError, match=message):
+        jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.ones((1, 32, 32, 3)), **limits))

@@ -1,0 +1,54 @@
+"""What the README promises of the project as a whole."""
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hemojax import models
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+CONFIGS = ("base", "bench", "hemorica", "phe_sich", "smoke")
+
+
+def test_ci_runs_the_very_test_command_of_the_readme():
+    commands = re.findall(r"^python3 -m venv .*$", README, flags=re.MULTILINE)
+    assert len(commands) == 2
+    (tests,) = [line for line in commands if "pytest" in line]
+    assert tests in (ROOT / ".ci" / "run").read_text().splitlines()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_configs_name_stages_that_their_network_has(name):
+    config = importlib.import_module(f"configs.{name}").get_config()
+    network = models.create(config.model.name, len(config.data.labels))
+    assert set(config.cam.stages) <= set(network.stages)
+    assert set(config.cam.scorecam.stages) <= set(config.cam.stages)
+    if name != "base":
+        assert f"configs/{name}.py" in README
+
+
+def test_requirements_name_neither_tensorflow_nor_torch():
+    for name in ("requirements.txt", "requirements-test.txt"):
+        packages = re.findall(r"^([\w-]+)~=", (ROOT / name).read_text(), flags=re.MULTILINE)
+        assert packages
+        assert not {"tensorflow", "torch", "torchvision"} & set(packages)
+
+
+def test_importing_hemojax_changes_no_setting_of_the_process():
+    code = """
+import jax, os
+before = {k: getattr(jax.config, k) for k in jax.config.values}, dict(os.environ)
+import hemojax.cam.engine, hemojax.benchmark.localization
+after = {k: getattr(jax.config, k) for k in jax.config.values}, dict(os.environ)
+assert before[0] == after[0], "jax.config"
+assert before[1] == after[1], "environment"
+import sys
+assert "tensorflow" not in sys.modules and "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
