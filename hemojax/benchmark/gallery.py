@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from ml_collections import ConfigDict
@@ -37,7 +36,7 @@ def write(
             if (case, at) in wanted:
                 place = places[case, at]
                 slice_truth = truth(place.split, place.record)
-                flips = figures.flips(_affine(place.axes))
+                flips = figures.flips(place.axes)
                 ct = np.round(hounsfield.apply_window(slice_truth.hu, config.data.windows[0]) * 255).astype(np.uint8)
                 rows.append(
                     {
@@ -78,7 +77,3 @@ def _pick(counts: pd.DataFrame, mask: str, best: dict, number: int) -> pd.DataFr
     return pd.concat([ranked.iloc[list(at)].assign(kind=kind) for kind, at in kinds.items()]).drop_duplicates(
         ["case", "slice"]
     )
-
-
-def _affine(axes: str) -> np.ndarray:
-    return nib.orientations.inv_ornt_aff(nib.orientations.axcodes2ornt(tuple(axes)), (1, 1, 1))

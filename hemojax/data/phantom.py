@@ -19,8 +19,9 @@ from jaxtyping import Bool, Float32, Int16, UInt8
 from scipy import ndimage
 
 from hemojax.data.phantom_anatomy import grow_head
-from hemojax.data.phantom_bleeds import SUBTYPES, Bleed, bleed_fraction, effects, plan_bleeds
+from hemojax.data.phantom_bleeds import bleed_fraction, effects
 from hemojax.data.phantom_fields import SUBSLICES, Grid, blend, head_grid, smooth_field, soft
+from hemojax.data.phantom_plans import SUBTYPES, Bleed, plan_bleeds
 from hemojax.errors import UserError
 
 VERSION = 1  # of the generator: a changed phantom is another dataset
@@ -87,7 +88,7 @@ def case_bleeds(rng: np.random.Generator, seed: int, index: int) -> list[Bleed]:
     bleeding, level, choice = (start + (index + 1) * plastic ** -np.arange(1.0, 4.0)) % 1
     if bleeding >= BLEEDING:
         return []
-    return plan_bleeds(rng, -54 + 136 * level, choice)
+    return plan_bleeds(rng, -60 + 142 * level, choice)
 
 
 def slice_average(planes: Float32[np.ndarray, "h w p"]) -> Float32[np.ndarray, "h w s"]:
@@ -143,9 +144,9 @@ def scan(rng: np.random.Generator, hu: Float32[np.ndarray, "h w s"], grid: Grid)
     hu += low * (rng.uniform(-7, 0) * band + rng.uniform(0.5, 3.0) * streaks)
 
     noise = rng.standard_normal(hu.shape, np.float32)
-    kernel = max(rng.uniform(0.7, 1.0) / grid.pixel, 0.45)
+    kernel = max(rng.uniform(1.0, 1.5) / grid.pixel, 0.5)
     noise = ndimage.gaussian_filter(noise, (kernel, kernel, 0))
-    hu += noise * (rng.uniform(1.6, 3.4) / noise.std()) * (1 + 0.5 * low)
+    hu += noise * (rng.uniform(1.6, 3.2) / noise.std()) * (1 + 0.5 * low)
     return np.clip(np.rint(hu), -1024, 3071).astype(np.int16)
 
 

@@ -62,7 +62,7 @@ def head_grid(rng: np.random.Generator, size: int, slices: int) -> Grid:
         turn[axis, 0] * right_left + turn[axis, 1] * front + turn[axis, 2] * up + shift[axis] for axis in range(3)
     )
     a = a + np.float32(rng.normal(0, 0.03)) * x  # plagiocephaly
-    return Grid(x, a, z, front, pixel, spacing)
+    return Grid(x, a, z, front, pixel, float(spacing))
 
 
 def rotation(yaw: float, roll: float, pitch: float) -> Float[np.ndarray, "3 3"]:
@@ -100,7 +100,7 @@ def blend(
     hu += fraction * (np.asarray(value, np.float32) - hu)
 
 
-def smooth_field(rng: np.random.Generator, grid: Grid, wavelength: float) -> Float32[np.ndarray, "h w s"]:
+def smooth_field(rng: np.random.Generator, grid: Grid, wavelength: float | int) -> Float32[np.ndarray, "h w s"]:
     """A random field of unit variance, smooth over `wavelength` mm (cubic B-splines on a coarse random grid)."""
     height, width, planes = grid.x.shape
     extents = (height * grid.pixel, width * grid.pixel, planes / SUBSLICES * grid.spacing)

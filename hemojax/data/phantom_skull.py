@@ -38,7 +38,7 @@ def skull_and_face(
 
     fat = rng.uniform(-105, -85)
     hu = fat + soft(1.6 + 0.3 * fine - scalp, edge) * (30 - fat)  # the skin
-    hu += soft(np.minimum(scalp - 2.5, 16 * temple - outer * -1 + 1.5), edge) * soft(temple - 0.08, 0.1) * (55 - hu)
+    hu += soft(np.minimum(scalp - 2.5, 16 * temple + outer + 1.5), edge) * soft(temple - 0.08, 0.1) * (55 - hu)
     below = soft(-above_floor - 3, edge) * soft(outer, edge)
     hu += below * (np.where(fine + 0.6 * coarse > -0.8, np.float32(50), np.float32(-60)) - hu)
 
@@ -48,7 +48,7 @@ def skull_and_face(
     hu += soft(calvarium, edge) * (bone - hu)
     base_bone = np.minimum(outer, above_floor + 2.8 + 1.8 * fine)
     petrous = np.minimum(7 + 3 * fine - np.abs(a + 3 + 0.52 * side), np.minimum(side - 8, 60 - side))
-    clivus = np.minimum(13 - side, np.minimum(9 - np.abs(a - 2 - 0.35 * (z + 25)), 40.0))
+    clivus = np.minimum(13 - side, 9 - np.abs(a - 2 - 0.35 * (z + 25)))
     base_bone = np.maximum(base_bone, np.minimum(np.maximum(petrous, clivus), np.minimum(outer, -above_floor + 2)))
     hu += soft(base_bone, edge) * (950 + 200 * fine - hu)
     add_cavities(hu, x, a, z, fine=fine, coarse=coarse, above_floor=above_floor, outer=outer, edge=edge, rng=rng)

@@ -8,11 +8,10 @@ where it is 0.
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Real, Shaped
@@ -50,13 +49,16 @@ class Flips(NamedTuple):
     left: str
 
 
-def flips(affine: Float[np.ndarray, "4 4"]) -> Flips:
+def flips(axes: Sequence[str]) -> Flips:
     """The turn that puts anterior up and the patient's right on the viewer's left.
 
     For slices that are not axial, superior is up, and anterior is on the left of a sagittal slice.
+
+    Args:
+      axes: towards which side of the body the index of each axis grows, as `nibabel.aff2axcodes` gives it.
     """
     rank = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
-    codes = nib.aff2axcodes(affine)[:2]
+    codes = tuple(axes[:2])
     transpose = rank[codes[0]] < rank[codes[1]]
     down, across = codes[::-1] if transpose else codes
     # A code names the end towards which the index grows; on a picture it grows down and to the viewer's right.
@@ -182,7 +184,7 @@ def dice_grid(summary: pd.DataFrame, mask: str, chosen: tuple[str, str] | None =
         axes.text(column + 0.5, row + 0.52, words, **_CELL, color=colour)
     if chosen is not None:
         corner = (list(best.index).index(chosen[1]), stages.index(chosen[0]))
-        axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#e8432e", linewidth=1.8, zorder=3))
+        axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#e8432e", linewidth=1.8, zorder=3, clip_on=False))
     beside = ((left + across + 0.15) / width, below / height, 0.18 / width, down / height)
     bar = figure.colorbar(image, cax=figure.add_axes(beside))
     bar.set_label("pooled Dice", fontsize=8)

@@ -123,8 +123,7 @@ def methods(summary: pd.DataFrame, mask: str, kind: str) -> Section:
             "Dice and IoU of the filled boxes, one around each 8-connected component; a loose hit is any overlap of a "
             "predicted with a true box, a strict hit a pair with an IoU of at least 0.5.",
         )
-    hits = ("pointing",) if kind == "pixels" else ("loose hit", "strict hit")
-    brief = ("method", "stage", "threshold", "Dice", "IoU", *hits, "n", "patients")
+    brief = ("method", "stage", "Dice", "IoU", "n", "patients")
     return Section(f"{mask}: {kind}, each method at its best stage", text, table, brief=brief)
 
 

@@ -101,9 +101,9 @@ def show(console: Console, content: Iterable[Section]) -> None:
             shown = section.table[list(section.brief or section.table.columns)]
             table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
             for name in shown.columns:
-                # On a narrow terminal long headings are folded, never names or intervals.
-                text, whole = _is_text(shown[name]), _is_text(shown[name]) or name == "Dice"
-                table.add_column(name, justify="left" if text else "right", overflow="fold", no_wrap=whole)
+                # On a narrow terminal headings are folded before names and intervals are.
+                text = _is_text(shown[name])
+                table.add_column(name, justify="left" if text else "right", overflow="fold", no_wrap=text)
             for row in shown.itertuples(index=False):
                 table.add_row(*row)
             console.print(table, markup=False, highlight=False, width=width)

@@ -161,7 +161,7 @@ def montage(
         title += "; the most probable one shown"
     columns = min(len(shown), 4 if len(shown) <= 12 else 6)
     rows = math.ceil(len(shown) / columns)
-    flips = figures.flips(affine)
+    flips = figures.flips(nib.aff2axcodes(affine))
     spacing = nib.affines.voxel_sizes(affine)[:2]
     aspect = float(spacing[1] / spacing[0] if flips.transpose else spacing[0] / spacing[1])
     window = figures.head_window(hu)

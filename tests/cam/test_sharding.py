@@ -11,7 +11,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from toy import Toy, images, variables
 from hemojax import cam
 
-network = Toy()
+network = Toy(widths=(3, 4, 5))
 known = variables(network)
 batch = np.asarray(images(16))
 target = cam.Target(np.arange(16) % 3, np.where(np.arange(16) % 2, 1.0, -1.0).astype(np.float32))

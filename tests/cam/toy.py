@@ -1,5 +1,7 @@
 """A staged network small enough to be checked by brute force."""
 
+from functools import lru_cache, partial
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -28,11 +30,17 @@ class Toy(nn.Module):
 
 def variables(network, seed=0, gain=3.0):
     """Random parameters, biases among them, large enough for the layers not to be linear."""
-    made = network.init(jax.random.key(seed), jnp.zeros((1, 16, 16, 3)))["params"]
+    made = jax.jit(network.init)(jax.random.key(seed), jnp.zeros((1, 16, 16, 3)))["params"]
     leaves, structure = jax.tree.flatten(made)
     keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
     leaves = [gain * leaf + 0.2 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
     return {"params": jax.tree.unflatten(structure, leaves)}
+
+
+@lru_cache
+def compiled(network, after=None, until=None):
+    """The network, or the part between two stages, as a jitted function of variables and input."""
+    return jax.jit(partial(network.apply, after=after, until=until))
 
 
 def images(batch, seed=1):

@@ -22,7 +22,7 @@ def outputs_and_cotangents(form, x, kernel, stride):
 @pytest.mark.parametrize("shape", [(8, 8), (7, 10), (1, 2)])
 @pytest.mark.parametrize(
     ("size", "inputs", "outputs", "depthwise"),
-    [(3, 5, 5, True), (5, 5, 5, True), (1, 5, 3, False), (3, 3, 4, False), (3, 6, 2, False)],
+    [(3, 5, 5, True), (1, 5, 3, False), (3, 3, 4, False)],
 )
 def test_equals_xla_forward_and_backward(size, inputs, outputs, depthwise, shape, stride):
     x, kernel = operands(size, inputs, outputs, depthwise, shape)

@@ -9,11 +9,13 @@ from hemojax.models.layers import BatchNorm, StochasticDepth, max_pool
 
 
 def test_batch_norm_learns_by_torchs_rule():
-    x = np.random.default_rng(0).normal(3, 2, (3, 4, 5, 6)).astype(np.float32)
+    x = jnp.asarray(np.random.default_rng(0).normal(3, 2, (3, 4, 5, 6)), jnp.float32)
     norm = BatchNorm(1e-3)
     variables = norm.init(jax.random.key(0), x, train=False)
     y, updated = norm.apply(variables, x, train=True, mutable=["batch_stats"])
-    mean, biased, unbiased = (f((0, 1, 2)) for f in (x.mean, x.var, partial(x.var, ddof=1)))
+    mean, biased, unbiased = (
+        f((0, 1, 2)) for f in (np.asarray(x).mean, np.asarray(x).var, partial(np.asarray(x).var, ddof=1))
+    )
     np.testing.assert_allclose(y, (x - mean) / np.sqrt(biased + 1e-3), atol=1e-5)
     np.testing.assert_allclose(updated["batch_stats"]["mean"], 0.1 * mean, rtol=1e-5)
     np.testing.assert_allclose(updated["batch_stats"]["var"], 0.9 + 0.1 * unbiased, rtol=1e-5)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from hemojax.errors import UserError
-from hemojax.models import create
 from hemojax.models.efficientnet_v2 import EfficientNetV2, StageSpec
+from hemojax.models.resnet import ResNet
 
 TABLE = tuple(StageSpec(fused, expansion, stride, 8, 1) for fused, expansion, stride in
               [(True, 1, 1), (True, 4, 2), (False, 4, 1), (False, 6, 2)])  # fmt: skip
-NETWORKS = {"resnet18": create("resnet18", 3), "efficientnet_v2": EfficientNetV2(3, table=TABLE)}
+NETWORKS = {"resnet": ResNet(3, depths=(1, 1, 1)), "efficientnet_v2": EfficientNetV2(3, table=TABLE)}
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -61,7 +61,7 @@ def test_prefix_and_middle_give_the_activations(case):
 
 
 def test_a_perturbation_is_added_to_the_stage():
-    network = NETWORKS["resnet18"]
+    network = NETWORKS["resnet"]
     x = jnp.ones((1, 8, 8, 64))
     variables = jax.eval_shape(network.init, jax.random.key(0), jnp.ones((1, 32, 32, 3)))
     variables = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), variables)
@@ -78,6 +78,6 @@ def test_a_perturbation_is_added_to_the_stage():
     ],
 )
 def test_impossible_stages_are_refused(limits, message):
-    network = NETWORKS["resnet18"]
+    network = NETWORKS["resnet"]
     with pytest.raises(UserError, match=message):
         jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.ones((1, 32, 32, 3)), **limits))

@@ -23,14 +23,14 @@ def test_anterior_is_up_and_the_patients_right_on_the_viewers_left(codes):
     i, j = np.meshgrid(np.arange(5), np.arange(7), indexing="ij")
     # Where each voxel lies in the patient: x to the right, y to the front.
     x, y = (world[axis, 0] * i + world[axis, 1] * j for axis in (0, 1))
-    flips = figures.flips(world)
+    flips = figures.flips(codes)
     assert flips.left == "R"
     assert (np.diff(figures.display(x, flips), axis=1) < 0).all()
     assert (np.diff(figures.display(y, flips), axis=0) < 0).all()
 
 
 def test_other_planes_are_shown_with_superior_up():
-    coronal, sagittal = figures.flips(affine("RSA")), figures.flips(affine("PIR"))
+    coronal, sagittal = figures.flips("RSA"), figures.flips("PIR")
     ramp = np.arange(12).reshape(3, 4)
     # Coronal: axis 0 grows to the right, axis 1 upwards.
     assert coronal.left == "R"

@@ -182,7 +182,7 @@ def test_a_pipe_gets_plain_text(reported):
     _, shown = reported
     assert "\x1b" not in shown
     assert "**" not in shown
-    assert re.search(r"gradcam +stage2 +0.700 +0.643 \[0.500, 0.750\] +0.474 +0.500 +2 +2", shown)
+    assert re.search(r"gradcam +stage2 +0.643 \[0.500, 0.750\] +0.474 +2 +2", shown)
 
 
 def test_boxes_that_were_not_counted_leave_no_figure(folder):
