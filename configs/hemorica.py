@@ -3,9 +3,9 @@
 python main.py --config=configs/hemorica.py --config.data.root=/folder/of/hemorica \
     --config.model.weights=/file/of/efficientnet_v2_s.safetensors
 
-Each setting carries its source: "paper" is arXiv 2508.17699 (abstract and public summaries), "pipeline" the same group's
-later public pipeline (github TaraneRafati/Bayesian-Fusion). The paper's figures, on its own split: stage 5 best;
-AblationCAM Dice 0.57, IoU 0.40; HiResCAM best for boxes.
+Each setting carries its source: "paper" is arXiv 2508.17699 (abstract and public summaries), "pipeline" the same
+group's later public pipeline (github TaraneRafati/Bayesian-Fusion). The paper's figures, on its own split: stage 5
+best; AblationCAM Dice 0.57, IoU 0.40; HiResCAM best for boxes.
 """
 
 from ml_collections import ConfigDict

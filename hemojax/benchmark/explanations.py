@@ -74,7 +74,7 @@ def _spread(slices: pd.DataFrame, number: int) -> pd.DataFrame:
     parts = []
     for _, rows in slices.groupby("split", sort=False):
         take = min(number or len(rows), len(rows))
-        parts.append(rows.iloc[np.linspace(0, len(rows) - 1, take).round().astype(int)])
+        parts.append(rows.iloc[((np.arange(take) + 0.5) * len(rows) / take).astype(int)])
     return pd.concat(parts, ignore_index=True)
 
 
