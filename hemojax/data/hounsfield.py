@@ -8,7 +8,7 @@ the ImageNet statistics. Windowing comes before resizing, as it does where slice
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float32, Real
+from jaxtyping import Float32, Real, Shaped
 from PIL import Image
 
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -29,7 +29,7 @@ def channels(windows: Sequence[Window]) -> int:
     return 3 if len(windows) == 1 else len(windows)
 
 
-def pad_square(image: Real[np.ndarray, "h w"], fill: float) -> Real[np.ndarray, "s s"]:
+def pad_square(image: Shaped[np.ndarray, "h w"], fill: float | np.generic) -> Shaped[np.ndarray, "s s"]:
     """The slice in the middle of the smallest square that holds it."""
     h, w = image.shape
     side = max(h, w)
@@ -37,7 +37,7 @@ def pad_square(image: Real[np.ndarray, "h w"], fill: float) -> Real[np.ndarray, 
     return np.pad(image, ((top, side - h - top), (left, side - w - left)), constant_values=fill)
 
 
-def crop_square(square: Real[np.ndarray, "s s"], shape: tuple[int, int]) -> Real[np.ndarray, "h w"]:
+def crop_square(square: Shaped[np.ndarray, "s s"], shape: tuple[int, int]) -> Shaped[np.ndarray, "h w"]:
     """Undo `pad_square`: the part of the square that was the slice of this shape."""
     side = square.shape[0]
     top, left = (side - shape[0]) // 2, (side - shape[1]) // 2
@@ -69,7 +69,7 @@ def grey(
         if per_slice_minmax:
             low, high = plane.min(), plane.max()
             plane = np.round((plane - low) / max(float(high - low), 1e-6) * 255) / 255
-        planes.append(resize(pad_square(plane, 0).astype(np.float32), size))
+        planes.append(resize(pad_square(plane, 0.0).astype(np.float32), size))
     return np.stack(planes, axis=-1)
 
 

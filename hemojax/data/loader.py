@@ -109,6 +109,6 @@ def resize_hu(hu: Int16[np.ndarray, "h w"], size: int) -> Float32[np.ndarray, "s
 
 def resize_mask(mask: Bool[np.ndarray, "h w"], size: int) -> Bool[np.ndarray, "s s"]:
     """The mask on a square grid of `size` pixels: each takes the value of the pixel under its centre."""
-    square = hounsfield.pad_square(mask, 0)
+    square = hounsfield.pad_square(mask, 0.0)
     at = ((np.arange(size) + 0.5) * (len(square) / size)).astype(int)
     return square[np.ix_(at, at)].astype(bool)

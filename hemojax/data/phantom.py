@@ -70,7 +70,7 @@ def make_case(seed: int, index: int, size: int, slices: int) -> PhantomCase:
         blend(hu, rng.uniform(18, 24), 0.85 * oedema)
         fractions[bleed.subtype] = blood
         values[bleed.subtype] = bleed.hu + bleed.mixed * np.clip(smooth_field(rng, grid, 16), -1.5, 1.5)
-    clear = slice_average(anatomy.depth) > 0.9 * grid.pixel
+    clear = slice_average(anatomy.depth) > grid.pixel
     mask = label(fractions, clear)
     for subtype, blood in fractions.items():
         blend(hu, values[subtype], blood)

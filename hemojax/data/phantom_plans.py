@@ -48,7 +48,7 @@ def plan_bleeds(rng: np.random.Generator, level: float, choice: float) -> list[B
         One bleed, or (in three cases of ten) two of different subtypes, the second usually nearby.
     """
     names = ["EPH", "IPH", "SAH", "SDH"]
-    weights = [1.0, 1.0, 1.0, 1.0]
+    weights = [0.9, 1.5, 1.0, 0.8]
     if -40 < level < 26:
         names, weights = [*names, "IVH"], [*weights, 2.4]
     edges = np.cumsum(weights) / np.sum(weights)

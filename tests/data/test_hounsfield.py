@@ -39,7 +39,7 @@ def test_per_slice_minmax_has_256_steps():
 @pytest.mark.parametrize("shape", [(5, 8), (8, 5), (7, 7)])
 def test_crop_undoes_pad(shape):
     image = np.arange(shape[0] * shape[1]).reshape(shape)
-    square = hounsfield.pad_square(image, -1)
+    square = hounsfield.pad_square(image, -1.0)
     assert square.shape == (max(shape), max(shape))
     np.testing.assert_array_equal(hounsfield.crop_square(square, shape), image)
 
