@@ -120,9 +120,10 @@ def plan_subdural(rng: np.random.Generator, level: float) -> Bleed:
     if site == "tentorium":
         centre = (side * 28.0, -48.0, level)
         return Bleed("SDH", site, centre, (rng.uniform(26, 40), rng.uniform(4, 6.5), 30.0), 0.0, hu, mixed, 0, 0)
-    thickness = rng.uniform(5, 14)
+    centre = surface_point(rng, level, side)
+    thickness = rng.uniform(5, 14 if centre[2] > -16 else 8)
     return Bleed(
-        "SDH", site, surface_point(rng, level, side), (rng.uniform(42, 85), thickness, rng.uniform(18, 36)), 0.0,
+        "SDH", site, centre, (rng.uniform(42, 85), thickness, rng.uniform(18, 36)), 0.0,
         hu, mixed, 0.0, -side * max(0.0, 0.6 * (thickness - 5)),
     )  # fmt: skip
 
