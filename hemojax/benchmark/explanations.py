@@ -29,6 +29,10 @@ from hemojax.training.predict import device_mesh
 from hemojax.training.state import Variables
 
 
+COSTLY = frozenset({"ablated_scores", "pgc_ablated_scores", "masked_scores"})
+"""What takes many runs of the network a slice."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Job:
     """Methods that share their passes over the network, the stages they look at, and the slices they explain.
@@ -58,11 +62,10 @@ def jobs(cam: ConfigDict, slices: pd.DataFrame) -> list[Job]:
 
     The latter may be restricted to fewer slices of each split, spread evenly over it, and to fewer stages.
     """
-    costly = {"ablated_scores", "masked_scores"}
-    shared = tuple(name for name in cam.methods if not METHODS[name].needs & costly)
+    shared = tuple(name for name in cam.methods if not METHODS[name].needs & COSTLY)
     found = [Job("shared", shared, tuple(cam.stages), slices)] if shared else []
     for name in cam.methods:
-        if METHODS[name].needs & costly:
+        if METHODS[name].needs & COSTLY:
             limit = cam[name]
             stages = [stage for stage in cam.stages if stage in (limit.stages or cam.stages)]
             found += [Job(f"{name}-{stage}", (name,), (stage,), _spread(slices, limit.slices)) for stage in stages]
