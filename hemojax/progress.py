@@ -10,6 +10,11 @@ from rich.progress import Progress as Bar
 PLAIN_EVERY_S = 20.0
 
 
+def say(text: str) -> None:
+    """Print a line about what is being done."""
+    Console().print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 class Progress:
     """Counts `total` steps of a job.
 
@@ -57,4 +62,4 @@ class Progress:
 
     def line(self, text: str) -> None:
         """Print a line above the bar."""
-        self._bar.console.print(text, highlight=False, soft_wrap=True)
+        self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -28,7 +28,6 @@ from hemojax.reporting import tables
 from hemojax.training.predict import device_mesh
 from hemojax.training.state import Variables
 
-
 COSTLY = frozenset({"ablated_scores", "pgc_ablated_scores", "masked_scores"})
 """What takes many runs of the network a slice."""
 

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from hemojax.data import phantom, records
 from hemojax.data.datasets import LAYOUTS
 from hemojax.errors import UserError
+from hemojax.progress import say
 
 
 def prepare(config: ConfigDict, workdir: Path) -> Path:
@@ -23,6 +24,7 @@ def prepare(config: ConfigDict, workdir: Path) -> Path:
         raise UserError(f"--config.data.layout={data.layout}: the layouts are {', '.join(LAYOUTS)} and phantom")
     root = Path(data.root) if data.root else workdir / "phantom"
     if data.layout == "phantom":
+        say(f"phantom of {data.phantom.cases} cases in {root}")
         phantom.write_phantom(root, seed=config.seed, **data.phantom)
     elif not data.root:
         raise UserError("name the folder of the data set: --config.data.root=FOLDER")

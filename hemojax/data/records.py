@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import tensorflow_datasets as tfds
-from absl import logging
 
 from hemojax.data.case import LABELS, SPLITS, Case
 from hemojax.errors import UserError
+from hemojax.progress import say
 
 SLICES_A_SHARD = 2000
 FEATURES = tfds.features.FeaturesDict(
@@ -140,8 +140,8 @@ def _write(folder: Path, cases: Iterable[Case], assign: SplitAssigner) -> pd.Dat
                 }
             )
             in_split[split] += 1
-        logging.info("prepared %s (%s, %d slices)", case.name, split, len(case.slices))
     writer.close_all()
+    say(f"prepared {len(seen)} cases, {len(rows)} slices: {', '.join(f'{s} {in_split[s]}' for s in SPLITS)}")
     return pd.DataFrame(rows)
 
 

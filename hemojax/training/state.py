@@ -1,6 +1,5 @@
 """What training carries from step to step."""
 
-
 import jax
 import jax.numpy as jnp
 import optax
