@@ -4,8 +4,9 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from hemojax.data import phantom, records
+from hemojax.data import records
 from hemojax.data.datasets import LAYOUTS
+from hemojax.data.phantom.dataset import write_phantom
 from hemojax.errors import UserError
 from hemojax.progress import say
 
@@ -25,7 +26,7 @@ def prepare(config: ConfigDict, workdir: Path) -> Path:
     root = Path(data.root) if data.root else workdir / "phantom"
     if data.layout == "phantom":
         say(f"phantom of {data.phantom.cases} cases in {root}")
-        phantom.write_phantom(root, seed=config.seed, **data.phantom)
+        write_phantom(root, seed=config.seed, **data.phantom)
     elif not data.root:
         raise UserError("name the folder of the data set: --config.data.root=FOLDER")
     read_cases = LAYOUTS["generic" if data.layout == "phantom" else data.layout]

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from hemojax.data import phantom
-from hemojax.data.phantom_anatomy import grow_head
-from hemojax.data.phantom_fields import SUBSLICES, head_grid
-from hemojax.data.phantom_geometry import cavity_depth
-from hemojax.data.phantom_plans import SUBTYPES
+from hemojax.data.phantom import dataset as phantom
+from hemojax.data.phantom.anatomy import grow_head
+from hemojax.data.phantom.fields import SUBSLICES, head_grid
+from hemojax.data.phantom.geometry import cavity_depth
+from hemojax.data.phantom.plans import SUBTYPES
 from hemojax.errors import UserError
 
 CASES, SIZE, SLICES, SEED = 32, 56, 14, 4

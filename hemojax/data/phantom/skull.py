@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Float32
 
-from hemojax.data.phantom_fields import Grid, bump, smooth_field, soft
+from hemojax.data.phantom.fields import Grid, bump, smooth_field, soft
 
 Field = Float[np.ndarray, "*shape"]
 

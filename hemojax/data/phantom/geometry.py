@@ -1,6 +1,6 @@
 """Where the parts of a standard head lie: signed distances in mm, positive inside.
 
-Coordinates are those of `phantom_fields.Grid`: x to the left, a to the front, z up, in a standard head of 138 mm by
+Coordinates are those of `fields.Grid`: x to the left, a to the front, z up, in a standard head of 138 mm by
 172 mm inside the skull with the foramina of Monro at z = 0.
 """
 
@@ -9,7 +9,7 @@ import itertools
 import numpy as np
 from jaxtyping import Float
 
-from hemojax.data.phantom_fields import bump
+from hemojax.data.phantom.fields import bump
 
 Field = Float[np.ndarray, "*shape"]
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hemojax.data.phantom_geometry import cavity_depth
+from hemojax.data.phantom.geometry import cavity_depth
 
 SUBTYPES = {"EPH": 1, "IPH": 2, "IVH": 3, "SAH": 4, "SDH": 5}  # BHSD's mask integers
 Point = tuple[float, float, float]

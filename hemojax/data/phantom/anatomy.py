@@ -1,4 +1,4 @@
-"""A healthy head for the phantom: tissues laid over the shapes of `phantom_geometry`, varied at random.
+"""A healthy head for the phantom: tissues laid over the shapes of `geometry`, varied at random.
 
 Tissue values are the usual ones of non-contrast CT at
 120 kV: cerebrospinal fluid 0-12 HU, white matter 27-31, grey matter 36-40, dura 45-55, bone above 500, fat -90.
@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32
 
-from hemojax.data.phantom_fields import Grid, blend, bump, folds, smooth_field, soft
-from hemojax.data.phantom_geometry import (
+from hemojax.data.phantom.fields import Grid, blend, bump, folds, smooth_field, soft
+from hemojax.data.phantom.geometry import (
     cisterns,
     ellipsoid,
     fissures,
@@ -19,7 +19,7 @@ from hemojax.data.phantom_geometry import (
     vault_depth,
     ventricles,
 )
-from hemojax.data.phantom_skull import skull_and_face
+from hemojax.data.phantom.skull import skull_and_face
 
 Field = Float[np.ndarray, "*shape"]
 

@@ -18,10 +18,10 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int16, UInt8
 from scipy import ndimage
 
-from hemojax.data.phantom_anatomy import grow_head
-from hemojax.data.phantom_bleeds import bleed_fraction, effects
-from hemojax.data.phantom_fields import SUBSLICES, Grid, blend, head_grid, smooth_field, soft
-from hemojax.data.phantom_plans import SUBTYPES, Bleed, plan_bleeds
+from hemojax.data.phantom.anatomy import grow_head
+from hemojax.data.phantom.bleeds import bleed_fraction, effects
+from hemojax.data.phantom.fields import SUBSLICES, Grid, blend, head_grid, smooth_field, soft
+from hemojax.data.phantom.plans import SUBTYPES, Bleed, plan_bleeds
 from hemojax.errors import UserError
 
 VERSION = 1  # of the generator: a changed phantom is another dataset

@@ -6,16 +6,16 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32
 
-from hemojax.data.phantom_anatomy import Anatomy
-from hemojax.data.phantom_fields import Grid, bump, smooth_field, soft
-from hemojax.data.phantom_geometry import cavity_depth, tentorium_height
-from hemojax.data.phantom_plans import Bleed, Point
+from hemojax.data.phantom.anatomy import Anatomy
+from hemojax.data.phantom.fields import Grid, bump, smooth_field, soft
+from hemojax.data.phantom.geometry import cavity_depth, tentorium_height
+from hemojax.data.phantom.plans import Bleed, Point
 
 Field = Float[np.ndarray, "*shape"]
 
 
 class Effects(NamedTuple):
-    """What the bleeds do to the head around them, see `phantom_anatomy.grow_head`."""
+    """What the bleeds do to the head around them, see `anatomy.grow_head`."""
 
     push: Float32[np.ndarray, "h w s"]
     efface: Float32[np.ndarray, "h w s"]
