@@ -102,8 +102,3 @@ class StochasticDepth(nn.Module):
             return x
         keep = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, (x.shape[0], 1, 1, 1))
         return jnp.where(keep, x / (1 - self.rate), 0)
-
-
-def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """3x3 maximum with stride 2 and padding 1 (torch.nn.MaxPool2d(3, 2, 1))."""
-    return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from hemojax.models.layers import BatchNorm, Conv, max_pool, symmetric_uniform
+from hemojax.models.layers import BatchNorm, Conv, symmetric_uniform
+from hemojax.models.pooling import max_pool
 from hemojax.models.staged import StagedNetwork
 
 

@@ -27,7 +27,7 @@ from hemojax.errors import UserError
 VERSION = 1  # of the generator: a changed phantom is another dataset
 BLEEDING = 0.6  # fraction of the cases with a bleed
 SPLITS = {"train": 0.60, "validation": 0.15, "test": 0.25}
-SMALLEST_AREA = 12 / 128**2  # of a labelled bleed in a slice, as a fraction of the slice
+SMALLEST_AREA = 36 / 128**2  # of a slice: less blood of one subtype is not drawn at all
 PARAMETERS_FILE = "phantom.json"
 
 
@@ -146,7 +146,7 @@ def scan(rng: np.random.Generator, hu: Float32[np.ndarray, "h w s"], grid: Grid)
     noise = rng.standard_normal(hu.shape, np.float32)
     kernel = max(rng.uniform(1.0, 1.5) / grid.pixel, 0.5)
     noise = ndimage.gaussian_filter(noise, (kernel, kernel, 0))
-    hu += noise * (rng.uniform(1.6, 3.2) / noise.std()) * (1 + 0.5 * low)
+    hu += noise * (rng.uniform(1.4, 2.6) / noise.std()) * (1 + 0.5 * low)
     return np.clip(np.rint(hu), -1024, 3071).astype(np.int16)
 
 

@@ -95,11 +95,11 @@ def surface_point(rng: np.random.Generator, z: float, side: int) -> Point:
 def plan_epidural(rng: np.random.Generator, level: float) -> Bleed:
     """A lens against the inner table between two sutures; radii: along the table, thickness, unused."""
     side = int(rng.choice((-1, 1)))
-    thickness = rng.uniform(8, 24)
+    thickness = rng.uniform(11, 27)
     centre = surface_point(rng, level, side)
     return Bleed(
-        "EPH", "table", centre, (thickness * 0.5 + rng.uniform(14, 24), thickness, 0.0), 0.0,
-        rng.uniform(58, 74), float(rng.choice((1.0, 5.0))), 0.0, -side * max(0.0, 0.3 * (thickness - 8)),
+        "EPH", "table", centre, (thickness * 0.5 + rng.uniform(18, 28), thickness, 0.0), 0.0,
+        rng.uniform(64, 78), float(rng.choice((1.0, 5.0))), 0.0, -side * max(0.0, 0.3 * (thickness - 8)),
     )  # fmt: skip
 
 
@@ -111,19 +111,19 @@ def plan_subdural(rng: np.random.Generator, level: float) -> Bleed:
         site = "table"
     if site == "falx" and level < 8:
         site = "table"
-    hu, mixed = rng.uniform(54, 70), float(rng.choice((1.5, 7.0)))
+    hu, mixed = rng.uniform(62, 76), float(rng.choice((1.5, 7.0)))
     if site == "falx":
         centre = (side * 1.5, float(rng.choice((50.0, -45.0))), level)
         return Bleed(
-            "SDH", site, centre, (rng.uniform(30, 50), rng.uniform(3.5, 6.5), rng.uniform(14, 26)), 0.0, hu, mixed, 0, 0
+            "SDH", site, centre, (rng.uniform(30, 50), rng.uniform(4, 7.5), rng.uniform(18, 30)), 0.0, hu, mixed, 0, 0
         )
     if site == "tentorium":
         centre = (side * 28.0, -48.0, level)
-        return Bleed("SDH", site, centre, (rng.uniform(26, 40), rng.uniform(4, 6.5), 30.0), 0.0, hu, mixed, 0, 0)
+        return Bleed("SDH", site, centre, (rng.uniform(26, 40), rng.uniform(4.5, 7.5), 30.0), 0.0, hu, mixed, 0, 0)
     centre = surface_point(rng, level, side)
-    thickness = rng.uniform(5, 14 if centre[2] > -16 else 8)
+    thickness = rng.uniform(6.5, 16 if centre[2] > -16 else 9)
     return Bleed(
-        "SDH", site, centre, (rng.uniform(42, 85), thickness, rng.uniform(18, 36)), 0.0,
+        "SDH", site, centre, (rng.uniform(46, 88), thickness, rng.uniform(22, 40)), 0.0,
         hu, mixed, 0.0, -side * max(0.0, 0.6 * (thickness - 5)),
     )  # fmt: skip
 
@@ -133,17 +133,17 @@ def plan_subarachnoid(rng: np.random.Generator, level: float) -> Bleed:
     if -30 < level < 6 and rng.random() < 0.6:
         centre = (rng.normal(0, 5), rng.uniform(-15, 10), level)
         radii = (rng.uniform(35, 65), rng.uniform(35, 55), rng.uniform(20, 30))
-        return Bleed("SAH", "cisterns", centre, radii, 0.0, rng.uniform(54, 66), 2.0, 0, 0)
+        return Bleed("SAH", "cisterns", centre, radii, 0.0, rng.uniform(62, 74), 2.0, 0, 0)
     side = int(rng.choice((-1, 1)))
     centre = surface_point(rng, level, side)
-    radii = (rng.uniform(36, 60), rng.uniform(36, 70), rng.uniform(20, 36))
-    return Bleed("SAH", "sulci", centre, radii, 0.0, rng.uniform(56, 68), 2.0, 0, 0)
+    radii = (rng.uniform(42, 66), rng.uniform(42, 74), rng.uniform(24, 38))
+    return Bleed("SAH", "sulci", centre, radii, 0.0, rng.uniform(64, 76), 2.0, 0, 0)
 
 
 def plan_intraparenchymal(rng: np.random.Generator, level: float) -> Bleed:
     """An irregular ellipsoid; radii: its half axes."""
     side = int(rng.choice((-1, 1)))
-    size = float(np.exp(rng.uniform(np.log(5.5), np.log(22))))
+    size = float(np.exp(rng.uniform(np.log(7.5), np.log(25))))
     z = float(np.clip(level, -47, 60))
     deep = rng.random() < 0.55
     if z < -9:
@@ -160,11 +160,11 @@ def plan_intraparenchymal(rng: np.random.Generator, level: float) -> Bleed:
         wall = wall_point((0.0, -5.0), rng.uniform(-1.3, 1.35), z)
         inward = 1 - (size * 0.8 + rng.uniform(5, 12)) / max(np.hypot(wall[0], wall[1] + 5), 30.0)
         site, (x, a) = "lobe", (max(wall[0] * inward, 9.0), (wall[1] + 5) * inward - 5)
-        size = min(size, 17.0 if z < 40 else 13.0)
+        size = min(size, 20.0 if z < 40 else 15.0)
     radii = (size * rng.uniform(0.75, 1.3), size * rng.uniform(0.75, 1.3), size * rng.uniform(0.75, 1.3))
     oedema = rng.uniform(1.5, 8) if rng.random() < 0.8 else 0.0
     return Bleed(
-        "IPH", site, (side * x, a, z), radii, rng.uniform(0, np.pi), rng.uniform(58, 74), rng.uniform(2, 5),
+        "IPH", site, (side * x, a, z), radii, rng.uniform(0, np.pi), rng.uniform(64, 78), rng.uniform(2, 5),
         oedema, -side * max(0.0, 0.35 * (size - 9)),
     )  # fmt: skip
 
@@ -178,8 +178,8 @@ def plan_intraventricular(rng: np.random.Generator, level: float) -> Bleed:
         site, z, extent = str(rng.choice(("third", "fourth"))), -8.0 if level > -9 else -26.0, 13.0
     else:
         site, z, extent = str(rng.choice(("settled", "settled", "cast"))), level, rng.uniform(9, 22)
-    fraction = rng.uniform(0.22, 0.5)
-    return Bleed("IVH", site, (float(side), 0.0, z), (fraction, 0.0, extent), 0.0, rng.uniform(60, 74), 2.5, 0, 0)
+    fraction = rng.uniform(0.3, 0.6)
+    return Bleed("IVH", site, (float(side), 0.0, z), (fraction, 0.0, extent), 0.0, rng.uniform(66, 78), 2.5, 0, 0)
 
 
 PLANNERS = {
