@@ -23,6 +23,6 @@ def get_config() -> ConfigDict:
     config.cam.batch = 8
     config.cam.stages = ("stage2", "stage3")
     config.cam.random_seeds = 2
-    config.cam.scorecam.slices = 2
-    config.cam.ablationcam.slices = 2
+    config.cam.scorecam = ConfigDict({"slices": 2, "stages": ("stage3",)})
+    config.cam.ablationcam = ConfigDict({"slices": 2, "stages": ("stage3",)})
     return config

@@ -1,7 +1,5 @@
 """The max-pool of a ResNet's stem."""
 
-from functools import partial
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp

@@ -26,6 +26,15 @@ def command(*options: str, config: str = "configs/smoke.py") -> list[str]:
     return [sys.executable, "main.py", f"--config={config}", *options]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _compile_once(tmp_path_factory):
+    """The runs of this file share their compiled programs."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        environment.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+        yield
+
+
 def run(*options: str, config: str = "configs/smoke.py") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(*options, config=config), cwd=ROOT, capture_output=True, text=True, timeout=280, check=False
@@ -33,7 +42,7 @@ def run(*options: str, config: str = "configs/smoke.py") -> subprocess.Completed
 
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory) -> Path:
+def workdir(tmp_path_factory, _compile_once) -> Path:
     """A finished run of configs/smoke.py."""
     folder = tmp_path_factory.mktemp("run")
     done = run(f"--workdir={folder}")
@@ -170,7 +179,7 @@ def test_a_mistake_on_the_command_line_ends_in_one_line(tmp_path, option, line):
         ("cam", "methods", ("gradcm",), "did you mean 'gradcam'"),
         ("cam", "stages", ("stage7",), "stage7"),
         ("cam", "target", "IPHH", "IPHH"),
-        ("data", "labels", ("IHP",), "did you mean 'IPH'"),
+        ("data", "labels", ("IPHH",), "did you mean 'IPH'"),
         ("data", "layout", "genric", "the layouts are generic, hemorica and phantom"),
     ],
 )

@@ -7,9 +7,8 @@ from hemojax.errors import UserError
 from hemojax.models.efficientnet_v2 import EfficientNetV2, StageSpec
 from hemojax.models.resnet import ResNet
 
-TABLE = tuple(StageSpec(fused, expansion, stride, 8, 1) for fused, expansion, stride in
-              [(True, 1, 1), (True, 4, 2), (False, 4, 1), (False, 6, 2)])  # fmt: skip
-NETWORKS = {"resnet": ResNet(3, depths=(1, 1, 1)), "efficientnet_v2": EfficientNetV2(3, table=TABLE)}
+TABLE = (StageSpec(True, 4, 2, 8, 1), StageSpec(False, 6, 1, 8, 1))
+NETWORKS = {"resnet": ResNet(3, depths=(1, 1)), "efficientnet_v2": EfficientNetV2(3, table=TABLE)}
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
