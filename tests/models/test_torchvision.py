@@ -54,7 +54,7 @@ def test_logits_and_every_stage(name, tmp_path):
         shapes = {collection: shapes[collection] for collection in ("params", "batch_stats")}
         variables = load_torchvision(tmp_path / "w.safetensors", shapes)
         apply = jax.jit(lambda variables, x: network.apply(variables, x, mutable=["intermediates"]))
-        logits, tapped = apply(variables, images)
+        logits, tapped = jax.tree.map(np.asarray, apply(variables, images))
     assert np.abs(logits - expected_logits).max() < 1e-8 * np.abs(expected_logits).max()
     for stage, expected in zip(network.stages, outputs, strict=True):
         assert np.abs(tapped["intermediates"][stage] - expected).max() < 1e-8 * np.abs(expected).max(), stage

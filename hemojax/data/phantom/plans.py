@@ -50,7 +50,7 @@ def plan_bleeds(rng: np.random.Generator, level: float, choice: float) -> list[B
     names = ["EPH", "IPH", "SAH", "SDH"]
     weights = [0.9, 1.5, 1.0, 0.8]
     if -40 < level < 26:
-        names, weights = [*names, "IVH"], [*weights, 2.4]
+        names, weights = [*names, "IVH"], [*weights, 3.0]
     edges = np.cumsum(weights) / np.sum(weights)
     first = names[int(np.searchsorted(edges, choice, side="right"))]
     bleeds = [PLANNERS[first](rng, level)]
@@ -177,8 +177,8 @@ def plan_intraventricular(rng: np.random.Generator, level: float) -> Bleed:
     elif level < -6:
         site, z, extent = str(rng.choice(("third", "fourth"))), -8.0 if level > -9 else -26.0, 13.0
     else:
-        site, z, extent = str(rng.choice(("settled", "settled", "cast"))), level, rng.uniform(9, 22)
-    fraction = rng.uniform(0.3, 0.6)
+        site, z, extent = str(rng.choice(("settled", "settled", "cast"))), level, rng.uniform(12, 24)
+    fraction = rng.uniform(0.35, 0.7)
     return Bleed("IVH", site, (float(side), 0.0, z), (fraction, 0.0, extent), 0.0, rng.uniform(66, 78), 2.5, 0, 0)
 
 
