@@ -37,7 +37,7 @@ def _compile_once(tmp_path_factory):
 
 def run(*options: str, config: str = "configs/smoke.py") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(*options, config=config), cwd=ROOT, capture_output=True, text=True, timeout=280, check=False
+        command(*options, config=config), cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
     )
 
 
@@ -107,7 +107,7 @@ def test_a_killed_run_goes_on_to_the_same_table(workdir, tmp_path):
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
-    limit = time.monotonic() + 240
+    limit = time.monotonic() + 900
     while not path.exists():
         assert process.poll() is None, f"the run ended before it wrote {path}"
         assert time.monotonic() < limit
