@@ -57,8 +57,8 @@ def parse(argv: list[str]) -> list[str]:
         rest = flags.FLAGS(argv)
         options(CONFIG.value)
         return rest
-    except AttributeError:
-        # ml_collections raises this for an option that the config does not have, without its whole name.
+    except (AttributeError, KeyError):
+        # ml_collections raises these for an option that the config does not have, without its whole name.
         given = [word.lstrip("-").split("=")[0] for word in argv[1:] if word.startswith("-")]
         path = next(word.split("=", 1)[1] for word in argv if word.lstrip("-").startswith("config="))
         known = options(runpy.run_path(path.split(":")[0])["get_config"]())

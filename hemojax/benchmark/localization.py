@@ -18,7 +18,7 @@ def bench(config: ConfigDict, workdir: Path) -> None:
     """From the data set to the report; whatever was finished before stands, and what is missing is made.
 
     Raises:
-        UserError: see `run.begin`, `prepare` and `loop.train`.
+        UserError: see `run.check`, `run.guard`, `prepare` and `loop.train`.
     """
     train(config, workdir)
     epoch, variables = loop.best_variables(config, workdir)
@@ -41,8 +41,10 @@ def bench(config: ConfigDict, workdir: Path) -> None:
 
 def train(config: ConfigDict, workdir: Path) -> None:
     """Prepare the records, train, and write the logits of every validation and test slice."""
-    run.begin(config, workdir)
+    run.check(config)
+    run.guard(config, workdir)
     folder = prepare(config, workdir)
+    run.describe(config, workdir)
     loop.train(config, folder, workdir)
     infer = predict.build(loop.create_network(config))
     _, variables = loop.best_variables(config, workdir)

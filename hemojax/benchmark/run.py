@@ -36,32 +36,34 @@ def check(config: ConfigDict) -> None:
         raise UserError(f"--config.train.batch={config.train.batch} is not a multiple of {jax.device_count()} devices")
 
 
-def begin(config: ConfigDict, workdir: Path) -> None:
-    """Check the config, and write it with package versions, device and seed to `<workdir>/results/run.json`.
+def guard(config: ConfigDict, workdir: Path) -> None:
+    """Refuse a folder that holds another run.
 
     Raises:
-        UserError: see `check`; or the folder holds a run with other options for data, model or training.
+        UserError: the folder holds a run with other options for data, model or training.
     """
-    check(config)
     path = workdir / "results" / "run.json"
-    options = json.loads(config.to_json_best_effort())
     if path.exists():
         before = _flat({k: v for k, v in tables.read_json(path)["config"].items() if k in FIXED_SECTIONS})
-        now = _flat({k: v for k, v in options.items() if k in FIXED_SECTIONS})
+        now = _flat({k: v for k, v in _options(config).items() if k in FIXED_SECTIONS})
         for name in sorted(before.keys() | now.keys()):
             if before.get(name) != now.get(name):
                 raise UserError(
                     f"{workdir}: holds a run with {name}={before.get(name)}, not {now.get(name)}; "
                     "name another --workdir or delete this one"
                 )
+
+
+def describe(config: ConfigDict, workdir: Path) -> None:
+    """Write config, package versions, device and seed to `<workdir>/results/run.json`."""
     if jax.process_index() == 0:
         described = {
-            "config": options,
+            "config": _options(config),
             "versions": {name: metadata.version(name) for name in PACKAGES} | {"python": sys.version.split()[0]},
             "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
             "seed": config.seed,
         }
-        tables.write_json(path, described)
+        tables.write_json(workdir / "results" / "run.json", described)
 
 
 def stored_config(workdir: Path) -> ConfigDict:
@@ -71,6 +73,10 @@ def stored_config(workdir: Path) -> ConfigDict:
         UserError: there is none.
     """
     return ConfigDict(tables.read_json(workdir / "results" / "run.json")["config"])
+
+
+def _options(config: ConfigDict) -> dict[str, Any]:
+    return json.loads(config.to_json_best_effort())
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

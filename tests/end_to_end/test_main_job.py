@@ -157,6 +157,7 @@ def test_explain_writes_masks_on_the_grid_of_the_scan(workdir, tmp_path):
     ("option", "line"),
     [
         ("--config.model.nam=resnet50", "no option --config.model.nam: did you mean --config.model.name?"),
+        ("--config.trian.epochs=3", "no option --config.trian.epochs: did you mean --config.train.epochs?"),
         ("--config.seed=x", "config.seed=x"),
         ("--config.task=benhc", "did you mean bench?"),
         ("--workdri=x", "workdir"),
@@ -170,6 +171,7 @@ def test_a_mistake_on_the_command_line_ends_in_one_line(tmp_path, option, line):
     assert line in done.stderr
     assert "Traceback" not in done.stderr
     assert len([text for text in done.stderr.splitlines() if text.startswith("hemojax: ")]) == 1
+    assert not list(tmp_path.rglob("*.*"))
 
 
 @pytest.mark.parametrize(
