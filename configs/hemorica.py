@@ -2,6 +2,7 @@
 
 python main.py --config=configs/hemorica.py --config.data.root=/folder/of/hemorica \
     --config.model.weights=/file/of/efficientnet_v2_s.safetensors
+    not run yet: the data set and an accelerator are needed
 
 Each setting carries its source: "paper" is arXiv 2508.17699 (abstract and public summaries), "pipeline" the same
 group's later public pipeline (github TaraneRafati/Bayesian-Fusion). The paper's figures, on its own split: stage 5

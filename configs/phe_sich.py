@@ -1,6 +1,7 @@
 """Real head CT in the generic layout (PHE-SICH-CT-IDS: 44 patients, 1,311 slices), ResNet-18 from scratch.
 
 python main.py --config=configs/phe_sich.py --config.data.root=/folder/of/phe_sich
+    39 min on 2 CPU cores; test AUROC 0.986, best pooled Dice of the haematoma 0.54 (LayerCAM, stage1)
 python main.py --config=configs/phe_sich.py:efficientnet_v2_s --config.data.root=/folder/of/phe_sich
 """
 
@@ -20,5 +21,6 @@ def get_config(network: str = "resnet18") -> ConfigDict:
         config.cam.stages = ("stage1", "stage2", "stage3", "stage4", "stage5", "stage6")
         config.cam.scorecam.stages = ("stage5",)
         config.cam.scorecam.slices = 8
+        config.cam.ablationcam.slices = 16
         config.train.epochs = 10
     return config

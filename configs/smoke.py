@@ -1,6 +1,6 @@
 """Everything once, as small as it can be: for tests. Its figures mean nothing.
 
-python main.py --config=configs/smoke.py
+python main.py --config=configs/smoke.py      about a minute on 2 CPU cores
 """
 
 from ml_collections import ConfigDict

@@ -14,8 +14,7 @@ from ml_collections import ConfigDict
 from nibabel.nifti1 import Nifti1Image
 
 from hemojax.benchmark import run
-from hemojax.cam import engine, postprocess, random
-from hemojax.cam.targets import Target
+from hemojax.cam import engine, postprocess, random, targets
 from hemojax.data import case, hounsfield, loader
 from hemojax.data.datasets import generic
 from hemojax.errors import UserError
@@ -143,11 +142,11 @@ def build(
         logits = np.concatenate([np.asarray(infer(variables, part))[:n] for part, n in _parts(images, batch)])
         positive = np.flatnonzero((logits > 0).any(axis=1))
         heat = np.zeros(hu.shape, np.float32)
-        label = logits.argmax(axis=1)
         identities = np.array([random.identity(name, n) for n in range(hu.shape[2])])
         for (at, n), (part, _) in zip(_parts(positive, batch), _parts(images[positive], batch), strict=True):
-            target = Target(jnp.asarray(label[at]), jnp.ones(batch))
-            found = maps(variables, part, target, identities[at]).maps[choice.stage, choice.method]
+            found = maps(variables, part, targets.predicted(logits[at]), identities[at]).maps[
+                choice.stage, choice.method
+            ]
             found = found.reshape(batch, *found.shape[-2:])
             full = jax.vmap(lambda m: postprocess.full_heat(m, (side, side)))(jnp.asarray(found))
             for k in range(n):

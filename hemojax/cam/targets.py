@@ -39,25 +39,26 @@ def fixed(index: int, batch: int) -> Target:
     return Target(jnp.full(batch, index), jnp.ones(batch))
 
 
-def ground_truth(truth: Bool[Array | np.ndarray, "b outputs"], index: int = 0) -> Target:
-    """The true class of label `index` of each image."""
-    return _signed(truth[:, index], index)
+def ground_truth(truth: Bool[Array | np.ndarray, "b outputs"]) -> Target:
+    """Each image's first true label; where none is true, the negative class of the first label."""
+    return _signed(jnp.asarray(truth), jnp.argmax(jnp.asarray(truth), axis=1))
 
 
-def predicted(logits: Float[Array | np.ndarray, "b outputs"], index: int = 0) -> Target:
-    """The class of label `index` that the network predicts: positive where its logit is above 0."""
-    return _signed(logits[:, index] > 0, index)
+def predicted(logits: Float[Array | np.ndarray, "b outputs"]) -> Target:
+    """Each image's label with the highest logit: its positive class if that is above 0, else its negative class."""
+    return _signed(jnp.asarray(logits) > 0, jnp.argmax(jnp.asarray(logits), axis=1))
 
 
-def _signed(positive: Bool[Array | np.ndarray, " b"], index: int) -> Target:
-    return Target(jnp.full(positive.shape, index), jnp.where(positive, 1.0, -1.0))
+def _signed(positive: Bool[Array, "b outputs"], label: Int[Array, " b"]) -> Target:
+    chosen = jnp.take_along_axis(positive, label[:, None], axis=1)[:, 0]
+    return Target(label, jnp.where(chosen, 1.0, -1.0))
 
 
 def resolve(name: str, labels: Sequence[str]) -> Choose:
     """Finds the target that a config names.
 
     Args:
-        name: "ground_truth" or "predicted", both of the first label, or the name of a label, for its positive class.
+        name: "ground_truth" or "predicted" (see there), or the name of a label, for its positive class.
         labels: the names of the network's outputs, in order.
 
     Returns:

@@ -16,8 +16,8 @@ TRUTH = np.array([[False, True, False], [True, False, True]])
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("ground_truth", [-0.5, -1.5]),  # the label "any" is False, then True
-        ("predicted", [0.5, 1.5]),  # the raw logit of the class that is predicted
+        ("ground_truth", [-2.0, -1.5]),  # the first true label: EPH, then any
+        ("predicted", [3.0, 4.0]),  # the label with the highest logit
         ("any", [0.5, -1.5]),
         ("SDH", [3.0, 0.0]),
     ],
@@ -27,11 +27,11 @@ def test_scores_by_name(name, expected):
     np.testing.assert_allclose(jax.vmap(targets.score)(jnp.asarray(LOGITS), target), expected)
 
 
-def test_other_labels_by_index():
-    target = targets.ground_truth(TRUTH, 1)
-    np.testing.assert_allclose(jax.vmap(targets.score)(jnp.asarray(LOGITS), target), [-2.0, -4.0])
-    target = targets.predicted(LOGITS, 2)
-    np.testing.assert_allclose(jax.vmap(targets.score)(jnp.asarray(LOGITS), target), [3.0, 0.0])
+def test_the_negative_class_has_the_opposite_sign():
+    target = targets.ground_truth(np.zeros((2, 3), bool))
+    np.testing.assert_allclose(jax.vmap(targets.score)(jnp.asarray(LOGITS), target), [-0.5, 1.5])
+    target = targets.predicted(-np.abs(LOGITS))
+    np.testing.assert_allclose(jax.vmap(targets.score)(-jnp.abs(LOGITS), target), [0.5, 0.0])
 
 
 @pytest.mark.parametrize(("name", "nearest"), [("groundtruth", "ground_truth"), ("SDHH", "SDH"), ("", "any")])
