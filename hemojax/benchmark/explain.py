@@ -144,9 +144,8 @@ def build(
         heat = np.zeros(hu.shape, np.float32)
         identities = np.array([random.identity(name, n) for n in range(hu.shape[2])])
         for (at, n), (part, _) in zip(_parts(positive, batch), _parts(images[positive], batch), strict=True):
-            found = maps(variables, part, targets.predicted(logits[at]), identities[at]).maps[
-                choice.stage, choice.method
-            ]
+            explanation = maps(variables, part, targets.predicted(logits[at]), identities[at])
+            found = explanation.maps[choice.stage, choice.method]
             found = found.reshape(batch, *found.shape[-2:])
             full = jax.vmap(lambda m: postprocess.full_heat(m, (side, side)))(jnp.asarray(found))
             for k in range(n):
