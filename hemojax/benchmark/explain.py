@@ -12,6 +12,7 @@ from absl import logging
 from jaxtyping import Float, Int16
 from ml_collections import ConfigDict
 from nibabel.nifti1 import Nifti1Image
+from scipy import special
 
 from hemojax.benchmark import run
 from hemojax.cam import engine, postprocess, random, targets
@@ -73,7 +74,7 @@ def explain(config: ConfigDict, workdir: Path) -> None:
                 failures.append(str(error))
                 continue
             found = find(name, hu)
-            probability = 1 / (1 + np.exp(-found.logits.astype(np.float64)))
+            probability = special.expit(found.logits.astype(np.float64))
             mask = found.heat > np.float32(choice.threshold)
             table = _boxes(name, found.heat, mask)
             _write_scan(output, name, hu, image, found.heat, mask, probability)

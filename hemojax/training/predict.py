@@ -9,6 +9,7 @@ import pandas as pd
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
+from scipy import special
 
 from hemojax.data import loader, records
 from hemojax.models.staged import StagedNetwork
@@ -48,6 +49,6 @@ def logits(
         frame = index[["case", "patient", "slice", "split"]].assign(
             label=label, truth=index[label].astype(np.int8), logit=values[:, column].astype(np.float32)
         )
-        frames.append(frame.assign(probability=1 / (1 + np.exp(-frame["logit"].to_numpy(np.float64)))))
+        frames.append(frame.assign(probability=special.expit(frame["logit"].to_numpy(np.float64))))
     table = pd.concat(frames, ignore_index=True)
     return table[table["truth"] >= 0].reset_index(drop=True)
