@@ -3,6 +3,7 @@
 python main.py --config=configs/phe_sich.py --config.data.root=/folder/of/phe_sich
     39 min on 2 CPU cores; test AUROC 0.986, best pooled Dice of the haematoma 0.54 (LayerCAM, stage1)
 python main.py --config=configs/phe_sich.py:efficientnet_v2_s --config.data.root=/folder/of/phe_sich
+    about 40 min; test AUROC 0.95, best pooled Dice of the haematoma 0.09 (8 epochs)
 """
 
 from ml_collections import ConfigDict
