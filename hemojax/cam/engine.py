@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from hemojax.cam.inputs import Variables, gather
@@ -63,7 +63,6 @@ def build(
     for name in stages:
         check_name(name, network.stages, "stage")
     needs = frozenset[str]().union(*(METHODS[name].needs for name in methods))
-    devices = 1 if mesh is None else mesh.size
 
     def explain(
         variables: Variables,
@@ -71,7 +70,7 @@ def build(
         target: Target,
         identities: Int[Array, " b"],
     ) -> Explanation:
-        group = max(1, chunk * devices // len(images))
+        group = max(1, chunk // len(images))
         logits, inputs = gather(
             network, variables, images, target, identities, stages=stages, needs=needs, seeds=seeds, group=group
         )
@@ -83,13 +82,16 @@ def build(
     options = None if compiler_options is None else dict(compiler_options)
     if mesh is None:
         return jax.jit(explain, compiler_options=options)
-    everywhere, divided = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
-    return jax.jit(
+    everywhere, divided = PartitionSpec(), PartitionSpec("data")
+    # shard_map, not automatic partitioning: each device runs the program of its own images, and nothing is exchanged.
+    share = jax.shard_map(
         explain,
-        in_shardings=(everywhere, divided, divided, divided),
-        out_shardings=divided,
-        compiler_options=options,
+        mesh=mesh,
+        in_specs=(everywhere, divided, divided, divided),
+        out_specs=divided,
+        check_vma=False,
     )
+    return jax.jit(share, compiler_options=options)
 
 
 def _heat_maps(method: Method, inputs: Inputs) -> Float[Array, "b ..."]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pandas as pd
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 from scipy import special
@@ -20,7 +20,7 @@ Predict = Callable[[Variables, Float[Array | np.ndarray, "b s s c"]], Float[Arra
 
 def device_mesh() -> Mesh:
     """All devices of this process, along one axis over which batches are split."""
-    return jax.make_mesh((jax.local_device_count(),), ("data",), devices=jax.local_devices())
+    return jax.make_mesh((jax.local_device_count(),), ("data",), (AxisType.Auto,), devices=jax.local_devices())
 
 
 def build(network: StagedNetwork) -> Predict:
