@@ -1,6 +1,7 @@
 """From heat maps to the table of counts, vectorised: pixels at every threshold, boxes at the thresholds that matter."""
 
 import functools
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -67,10 +68,12 @@ def count(config: ConfigDict, folder: Path, slices: pd.DataFrame, workdir: Path)
     """
     truth = Slices(config, folder)
     average = _mean_training_mask(config, folder, truth)
-    total = sum(len(batch.rows) for batch in explanations.read(config, slices, workdir)) + len(slices)
+    jobs = explanations.jobs(config.cam, slices)
+    total = len(slices) + sum(len(job.slices) * len(job.stages) for job in jobs)
 
     def maps() -> Iterator[tuple[MapBatch, Bool[np.ndarray, "b m s s"]]]:
-        for batch in (*_baseline_maps(config, slices, truth, average), *explanations.read(config, slices, workdir)):
+        cams = explanations.read(config, slices, workdir)
+        for batch in itertools.chain(_baseline_maps(config, slices, truth, average), cams):
             pairs = zip(batch.rows["split"], batch.rows["record"], strict=True)
             yield batch, np.stack([truth(split, record).masks for split, record in pairs])
 
