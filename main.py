@@ -17,6 +17,9 @@ from hemojax.errors import UserError
 CONFIG = config_flags.DEFINE_config_file("config", None, "The run's config, e.g. configs/bench.py.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder for everything that is written; default: runs/<config.name>.")
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other hosts of this run (jax.distributed.initialize).")
+COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of the first host, where JAX cannot find it.")
+HOSTS = flags.DEFINE_integer("hosts", None, "How many hosts there are, with --coordinator.")
+HOST = flags.DEFINE_integer("host", None, "This host's number from 0, with --coordinator.")
 flags.mark_flag_as_required("config")
 
 
@@ -41,9 +44,8 @@ def main(argv: list[str]) -> None:
             nearest = difflib.get_close_matches(config.task, TASKS, n=1, cutoff=0)[0]
             raise UserError(f"--config.task={config.task}: did you mean {nearest}? The tasks are {', '.join(TASKS)}")
         if DISTRIBUTED.value:
-            import jax
-
-            jax.distributed.initialize()
+            devices = importlib.import_module("hemojax.devices")
+            devices.join_hosts(COORDINATOR.value, HOSTS.value, HOST.value)
         module, function = TASKS[config.task]
         task = getattr(importlib.import_module(module), function)
         task(config, Path(WORKDIR.value or Path("runs") / config.name))

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from nibabel.nifti1 import Nifti1Image
 from scipy import special
 
+from hemojax import devices
 from hemojax.benchmark import run
 from hemojax.cam import engine, postprocess, random, targets
 from hemojax.data import case, hounsfield, loader
@@ -128,7 +129,7 @@ def build(
         batch: slices at once.
         chunk: ablated or masked inputs at once.
     """
-    mesh = predict.device_mesh()
+    mesh = devices.mesh()
     batch = -(-batch // mesh.size) * mesh.size
     network = loop.create_network(trained)
     _, variables = loop.best_variables(trained, workdir)

@@ -14,18 +14,16 @@ from pathlib import Path
 import jax
 import numpy as np
 import pandas as pd
-from jax.experimental import multihost_utils
-from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
+from hemojax import devices
 from hemojax.cam import engine, random, targets
 from hemojax.cam.registry import METHODS
 from hemojax.data import loader, records
 from hemojax.models.staged import StagedNetwork
 from hemojax.progress import Progress
 from hemojax.reporting import tables
-from hemojax.training.predict import device_mesh
 from hemojax.training.state import Variables
 
 COSTLY = frozenset({"ablated_scores", "pgc_ablated_scores", "masked_scores"})
@@ -122,13 +120,13 @@ def compute(
         home = workdir / "maps" / job.name
         stamp = home / "job.json"
         if not stamp.exists() or json.loads(stamp.read_text()) != described:
-            if jax.process_index() == 0:
+            if devices.is_first_host():
                 shutil.rmtree(home, ignore_errors=True)
                 home.mkdir(parents=True)
                 tables.write_json(stamp, described)
-            _wait_for_all("job")
+            devices.wait_for_all("job")
         rows.append(_run(config, network, variables, folder, job, target, home))
-    _wait_for_all("maps")
+    devices.wait_for_all("maps")
     return pd.DataFrame(rows)
 
 
@@ -150,12 +148,12 @@ def _run(
     target: targets.Target,
     home: Path,
 ) -> dict[str, object]:
-    mesh = device_mesh()
+    mesh = devices.mesh()
     size = -(-min(config.cam.batch, len(job.slices)) // mesh.size) * mesh.size
     explain = engine.build(
         network, job.methods, job.stages, seeds=config.cam.random_seeds, chunk=config.cam.chunk, mesh=mesh
     )
-    variables = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
+    variables = devices.replicate(variables)
     identities = np.array([random.identity(row.case, row.slice) for row in job.slices.itertuples()])
     starts = range(0, len(job.slices), size)
     missing = [start for start in starts if not (home / f"{start:06d}.npz").exists()]
@@ -178,7 +176,7 @@ def _run(
             _write(home / f"{start:06d}.npz", {f"{s}/{m}": v[: len(rows)] for (s, m), v in maps.items()})
             progress.advance()
     timing = home / f"timing-{jax.process_index()}.json"
-    if explained:
+    if explained or not timing.exists():
         # A run that goes on times the slices that it explains itself; one with nothing left to do keeps what was timed.
         figures = {"slices": explained, "seconds": seconds, "compile_seconds": compile_seconds}
         tables.write_json(timing, figures)
@@ -199,11 +197,6 @@ def _images(config: ConfigDict, folder: Path, rows: pd.DataFrame, size: int) -> 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
     with tables.replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
-
-
-def _wait_for_all(name: str) -> None:
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
 
 
 @dataclasses.dataclass(frozen=True)

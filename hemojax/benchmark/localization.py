@@ -7,8 +7,10 @@ import pandas as pd
 from ml_collections import ConfigDict
 from rich.console import Console
 
+from hemojax import devices
 from hemojax.benchmark import explanations, gallery, run, scoring
 from hemojax.data.prepare import prepare
+from hemojax.errors import UserError
 from hemojax.metrics import statistics
 from hemojax.reporting import summary, tables
 from hemojax.training import loop, predict
@@ -27,7 +29,7 @@ def bench(config: ConfigDict, workdir: Path) -> None:
     slices = explanations.lesion_slices(folder, config.data.masks)
     network, weights = loop.create_network(config), f"epoch {epoch}"
     timings = explanations.compute(config, network, variables, weights, folder, slices, logits, workdir)
-    if jax.process_index() == 0:
+    if devices.is_first_host():
         device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
         tables.write_table(results / "timings.parquet", timings.assign(run=config.name, device=device))
         counts = scoring.count(config, folder, slices, workdir)
@@ -43,7 +45,12 @@ def train(config: ConfigDict, workdir: Path) -> None:
     """Prepare the records, train, and write the logits of every validation and test slice."""
     run.check(config)
     run.guard(config, workdir)
-    folder = prepare(config, workdir)
+    folder = workdir / "records"
+    if devices.is_first_host():
+        prepare(config, workdir)
+    devices.wait_for_all("records")
+    if not folder.exists():
+        raise UserError(f"--workdir={workdir}: this host does not see the first host's folder; name a shared one")
     run.describe(config, workdir)
     loop.train(config, folder, workdir)
     infer = predict.build(loop.create_network(config))
@@ -52,7 +59,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
         predict.logits(infer, variables, folder, split, config.data, config.eval.batch)
         for split in ("validation", "test")
     ]
-    if jax.process_index() == 0:
+    if devices.is_first_host():
         tables.write_table(workdir / "results" / "slices.parquet", pd.concat(parts).assign(run=config.name))
 
 

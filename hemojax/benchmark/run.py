@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from hemojax import devices
 from hemojax.cam import engine, targets
 from hemojax.cam.method import check_name
 from hemojax.data.case import LABELS
@@ -56,7 +57,7 @@ def guard(config: ConfigDict, workdir: Path) -> None:
 
 def describe(config: ConfigDict, workdir: Path) -> None:
     """Write config, package versions, device and seed to `<workdir>/results/run.json`."""
-    if jax.process_index() == 0:
+    if devices.is_first_host():
         described = {
             "config": _options(config),
             "versions": {name: metadata.version(name) for name in PACKAGES} | {"python": sys.version.split()[0]},

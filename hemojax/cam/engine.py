@@ -15,6 +15,7 @@ from hemojax.cam.method import Inputs, Method, check_name
 from hemojax.cam.postprocess import heat
 from hemojax.cam.registry import METHODS
 from hemojax.cam.targets import Target
+from hemojax.devices import AXIS
 
 
 class Explanation(NamedTuple):
@@ -47,7 +48,7 @@ def build(
         stages: names out of `network.stages`.
         seeds: how many maps RandomCAM draws for each image.
         chunk: how many ablated or masked inputs a device holds at once (one for each of its images if those are more).
-        mesh: devices over which the batch is divided, with the one axis "data"; the batch must be a multiple of them.
+        mesh: devices over which the batch, a multiple of their number, is divided along `devices.AXIS`.
         compiler_options: XLA's, for this program alone.
 
     Returns:
@@ -82,7 +83,7 @@ def build(
     options = None if compiler_options is None else dict(compiler_options)
     if mesh is None:
         return jax.jit(explain, compiler_options=options)
-    everywhere, divided = PartitionSpec(), PartitionSpec("data")
+    everywhere, divided = PartitionSpec(), PartitionSpec(AXIS)
     # shard_map, not automatic partitioning: each device runs the program of its own images, and nothing is exchanged.
     share = jax.shard_map(
         explain,

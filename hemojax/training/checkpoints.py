@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from hemojax.errors import UserError
@@ -26,6 +27,9 @@ class Checkpoints:
     def save(self, epoch: int, state: TrainState, validation_loss: float) -> None:
         """Keep the state after this epoch, and its variables too if no epoch before had a lower validation loss."""
         metrics = {"validation_loss": validation_loss}
+        # As numpy arrays, which the first host writes: every host holds the same state, and orbax refuses device arrays
+        # that are not spread over all hosts.
+        state = jax.device_get(state)
         # The best first: a run killed between the two repeats the epoch, and saves both.
         if epoch not in self._best.all_steps():
             self._best.save(epoch, args=ocp.args.StandardSave(state.variables), metrics=metrics)
@@ -56,5 +60,5 @@ class Checkpoints:
 
 
 def _restore(manager: ocp.CheckpointManager, epoch: int, like: Any) -> Any:
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-    return manager.restore(epoch, args=ocp.args.StandardRestore(abstract))
+    arrays = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
+    return manager.restore(epoch, args=ocp.args.StandardRestore(arrays))

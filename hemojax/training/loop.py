@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 
-from hemojax import models
+from hemojax import devices, models
 from hemojax.data import hounsfield, loader, records
 from hemojax.errors import UserError
 from hemojax.metrics import classification
@@ -67,7 +68,6 @@ def train(config: ConfigDict, folder: Path, workdir: Path) -> None:
     Raises:
         UserError: the batch is larger than the training split; the loss is no longer finite.
     """
-    devices = jax.local_device_count()
     per_process = config.train.batch // jax.process_count()
     per_epoch = loader.batches_an_epoch(folder, per_process)
     if per_epoch == 0:
@@ -81,8 +81,9 @@ def train(config: ConfigDict, folder: Path, workdir: Path) -> None:
         checkpoints.close()
         return
 
+    current = devices.replicate(current)
     run_step = step.build(
-        create_network(config, step.AXIS),
+        create_network(config, devices.AXIS),
         optimiser,
         positive_weights(records.read_index(folder, "train"), config),
         jax.random.fold_in(jax.random.key(config.seed), 1),
@@ -94,7 +95,7 @@ def train(config: ConfigDict, folder: Path, workdir: Path) -> None:
         for epoch in range(done + 1, config.train.epochs + 1):
             losses = []
             for number in range((epoch - 1) * per_epoch, epoch * per_epoch):
-                batch = {k: v.reshape(devices, -1, *v.shape[1:]) for k, v in next(batches).items()}
+                batch = {k: v.reshape(jax.local_device_count(), -1, *v.shape[1:]) for k, v in next(batches).items()}
                 current, metrics = run_step(current, batch["image"], batch["labels"])
                 losses.append(float(metrics["loss"]))
                 log.write("step", epoch, number + 1, {k: float(v) for k, v in metrics.items()})
@@ -138,7 +139,7 @@ def validation_scores(table: pd.DataFrame) -> dict[str, float]:
 
 
 class Log:
-    """Figures of every step and epoch, as lines of JSON and as TensorBoard events.
+    """Figures of every step and epoch, as lines of JSON and as TensorBoard events; written by the first host alone.
 
     Args:
         workdir: the run's folder.
@@ -146,13 +147,14 @@ class Log:
     """
 
     def __init__(self, workdir: Path, epochs: int):
-        path = workdir / "train.jsonl"
+        first = devices.is_first_host()
+        path = workdir / "train.jsonl" if first else Path(os.devnull)
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["epoch"] <= epochs]
         path.write_text("".join(kept))
         self._file = path.open("a")
         purge = json.loads(kept[-1])["step"] + 1 if kept else 0
-        self._events = SummaryWriter(str(workdir / "events"), purge_step=purge)
+        self._events = SummaryWriter(str(workdir / "events"), purge_step=purge, write_to_disk=first)
 
     def write(self, kind: str, epoch: int, number: int, figures: dict[str, float]) -> None:
         """One line, and an event for each figure."""

@@ -6,11 +6,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pandas as pd
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 from scipy import special
 
+from hemojax import devices
 from hemojax.data import loader, records
 from hemojax.models.staged import StagedNetwork
 from hemojax.training.state import Variables
@@ -18,15 +19,10 @@ from hemojax.training.state import Variables
 Predict = Callable[[Variables, Float[Array | np.ndarray, "b s s c"]], Float[Array, "b l"]]
 
 
-def device_mesh() -> Mesh:
-    """All devices of this process, along one axis over which batches are split."""
-    return jax.make_mesh((jax.local_device_count(),), ("data",), (AxisType.Auto,), devices=jax.local_devices())
-
-
 def build(network: StagedNetwork) -> Predict:
     """Compiled inference with the batch split over the devices; its size must be a multiple of their number."""
-    mesh = device_mesh()
-    split, whole = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
+    mesh = devices.mesh()
+    split, whole = NamedSharding(mesh, PartitionSpec(devices.AXIS)), NamedSharding(mesh, PartitionSpec())
     return jax.jit(network.apply, in_shardings=(whole, split), out_shardings=split)
 
 
@@ -40,8 +36,8 @@ def logits(
         slices whose truth is not known (-1) are left out.
     """
     index = records.read_index(folder, split)
-    devices = jax.local_device_count()
-    batch_size = -(-batch_size // devices) * devices
+    number = jax.local_device_count()
+    batch_size = -(-batch_size // number) * number
     batches = loader.evaluation_batches(folder, split, np.arange(len(index), dtype=np.int32), data, batch_size)
     values = np.concatenate([np.asarray(predict(variables, b["image"]))[b["valid"]] for b in batches])
     frames = []

@@ -8,11 +8,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from hemojax.devices import AXIS
 from hemojax.models.staged import StagedNetwork
 from hemojax.training.state import TrainState
-
-AXIS = "device"
-"""Name of the pmapped axis; networks are created with it, so that batch norm sees the whole batch."""
 
 Metrics = dict[str, Float[Array, ""]]
 
@@ -35,7 +33,7 @@ def gradients(
 ) -> tuple[TrainState, Float[Array, ""]]:
     """Gradients on this device's share of the batch, averaged over the devices.
 
-    Must run under an axis named AXIS.
+    Must run under an axis named AXIS, with a network made for it, so that batch norm sees the whole batch.
 
     Returns:
         a state whose `params` are the gradients and whose `batch_stats` are the new statistics, and the mean loss.

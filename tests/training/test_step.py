@@ -15,10 +15,10 @@ from hemojax.training import step
 ONE_AND_EIGHT = """
 import functools, json
 import jax, jax.numpy as jnp, numpy as np
-from hemojax import models
+from hemojax import devices, models
 from hemojax.training import state, step
 
-network = models.create("resnet18", 1, dtype=jnp.float64, axis_name=step.AXIS)
+network = models.create("resnet18", 1, dtype=jnp.float64, axis_name=devices.AXIS)
 variables = state.initialise(models.create("resnet18", 1, dtype=jnp.float64), 32, 3, jax.random.key(0))
 import optax
 start = state.create(variables, optax.adam(1e-3))
@@ -27,7 +27,7 @@ image, labels = rng.normal(size=(16, 32, 32, 3)), rng.integers(0, 2, (16, 1)).as
 found = []
 for n in (1, 8):
     run = jax.pmap(
-        functools.partial(step.gradients, network), axis_name=step.AXIS, devices=jax.devices()[:n],
+        functools.partial(step.gradients, network), axis_name=devices.AXIS, devices=jax.devices()[:n],
         in_axes=(None, 0, 0, None, None), out_axes=None,
     )
     divided = [part.reshape(n, 16 // n, *part.shape[1:]) for part in (image, labels)]

@@ -1,0 +1,49 @@
+"""The devices and hosts of a run: each host holds the whole state and explains its own share of the slices."""
+
+import contextlib
+
+import jax
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+AXIS = "data"
+"""Name of the axis over which batches are divided, in the pmapped training step and in the mesh."""
+
+
+def join_hosts(coordinator: str | None, hosts: int | None, host: int | None) -> None:
+    """Connect this process to the other hosts of its run; only the first one goes on printing.
+
+    Args:
+        coordinator: address and port of the first host; None where JAX finds the hosts by itself (TPU, Slurm,
+            Kubernetes, Open MPI).
+        hosts: how many there are, or None.
+        host: this one's number, from 0, or None.
+
+    Raises:
+        ValueError, RuntimeError: the hosts are not found.
+    """
+    jax.distributed.initialize(coordinator, hosts, host)
+    if not is_first_host():
+        contextlib.redirect_stdout(None).__enter__()
+
+
+def is_first_host() -> bool:
+    """Whether this process is the one that writes tables and prints."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(name: str) -> None:
+    """Go on when every host has come to the point of this name."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def mesh() -> Mesh:
+    """All devices of this process along AXIS."""
+    return jax.make_mesh((jax.local_device_count(),), (AXIS,), (AxisType.Auto,), devices=jax.local_devices())
+
+
+def replicate(tree: PyTree) -> PyTree:
+    """The tree on every device of this process, so that no program moves it again or compiles for it twice."""
+    return jax.device_put(tree, NamedSharding(mesh(), PartitionSpec()))
