@@ -66,7 +66,6 @@ def get_config() -> ConfigDict:
     evaluation = config.eval = ConfigDict()
     evaluation.batch = 32
     evaluation.size = 192  # side of the grid on which pixels are counted
-    evaluation.resamples = 2000  # of the bootstrap over patients
     evaluation.gallery = 3  # slices of each kind (typical, best, worst) in the gallery
 
     explain = config.explain = ConfigDict()

@@ -16,7 +16,6 @@ def get_config() -> ConfigDict:
     config.data.phantom = ConfigDict({"cases": 12, "size": 64, "slices": 6})
     config.data.size = 64
     config.eval.size = 64
-    config.eval.resamples = 200
     config.eval.gallery = 1
     config.train.epochs = 2
     config.train.batch = 8

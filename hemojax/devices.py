@@ -7,6 +7,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from hemojax.errors import UserError
+
 AXIS = "data"
 """Name of the axis over which batches are divided, in the pmapped training step and in the mesh."""
 
@@ -21,9 +23,13 @@ def join_hosts(coordinator: str | None, hosts: int | None, host: int | None) -> 
         host: this one's number, from 0, or None.
 
     Raises:
-        ValueError, RuntimeError: the hosts are not found.
+        UserError: the hosts are not found.
     """
-    jax.distributed.initialize(coordinator, hosts, host)
+    try:
+        jax.distributed.initialize(coordinator, hosts, host)
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"--distributed: {reason} Give --coordinator=HOST:PORT, --hosts=N, --host=I") from error
     if not is_first_host():
         contextlib.redirect_stdout(None).__enter__()
 

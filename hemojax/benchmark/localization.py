@@ -35,7 +35,7 @@ def bench(config: ConfigDict, workdir: Path) -> None:
         counts = scoring.count(config, folder, slices, workdir)
         tables.write_table(results / "counts.parquet", counts)
         thresholds = statistics.select_thresholds(counts)
-        chosen = statistics.choose(statistics.summarise(counts, thresholds, resamples=config.eval.resamples))
+        chosen = statistics.choose(statistics.summarise(counts, thresholds))
         tables.write_json(results / "chosen.json", chosen)
         gallery.write(config, folder, slices, workdir, counts, chosen)
         report(config, workdir)
