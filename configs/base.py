@@ -7,7 +7,7 @@ def get_config() -> ConfigDict:
     """The shared defaults; a config file takes them and changes what is its own."""
     config = ConfigDict()
     config.name = "base"  # the run's name in the tables, and its folder under runs/
-    config.task = "bench"  # bench | train | explain | report
+    config.task = "bench"  # bench | train | explain | report | speed
     config.seed = 0
 
     data = config.data = ConfigDict()
@@ -74,4 +74,13 @@ def get_config() -> ConfigDict:
     explain.method = ""  # default: the one chosen on validation, and so its stage and threshold
     explain.stage = ""
     explain.threshold = -1.0
+
+    speed = config.speed = ConfigDict()
+    speed.what = "networks"  # networks | layers
+    speed.networks = ("resnet18", "resnet50", "efficientnet_v2_s")
+    speed.workloads = ("forward", "gradients", "training")  # of networks; gradients: of every stage
+    speed.batch = 32
+    speed.size = 224
+    speed.dtype = "float32"
+    speed.rounds = 7
     return config

@@ -82,7 +82,7 @@ def markdown(content: Iterable[Section]) -> str:
         if section.figure is not None:
             parts.append(f"![{section.title}]({section.figure})")
         if section.table is not None:
-            parts.append(_markdown_table(section.table))
+            parts.append(markdown_table(section.table))
     return "\n\n".join(parts) + "\n"
 
 
@@ -109,7 +109,8 @@ def show(console: Console, content: Iterable[Section]) -> None:
             console.print(table, markup=False, highlight=False, width=width)
 
 
-def _markdown_table(table: pd.DataFrame) -> str:
+def markdown_table(table: pd.DataFrame) -> str:
+    """A table of texts as Markdown, in columns of even width."""
     columns = []
     for name in table.columns:
         cells = [name, *table[name]]

@@ -1,0 +1,18 @@
+"""How fast hemojax is beside PyTorch on this machine: paired rounds, each contender in its own process.
+
+pip install -r requirements-compare.txt
+python main.py --config=configs/speed.py --config.speed.what=networks
+python main.py --config=configs/speed.py --config.speed.what=layers
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    """Forward, gradients of all stages, and a training step of three networks."""
+    config = base.get_config()
+    config.name = "speed"
+    config.task = "speed"
+    return config

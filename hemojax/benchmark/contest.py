@@ -1,0 +1,116 @@
+"""Paired timing of several contenders: each in its own process, one round after the other.
+
+JAX and PyTorch in one process fight over threads, and one after the other they meet a machine that has changed in
+between. So each contender is prepared in a process of its own, where it then waits (and sleeps) for its turn; a round
+runs every contender once, and figures are ratios within rounds.
+"""
+
+import importlib
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+
+class Contender(NamedTuple):
+    """Something to be timed.
+
+    Attributes:
+        name: in the tables.
+        prepare: "module:function"; the function takes the options and returns the parts to time, functions that block
+            until their result is there.
+        options: of that function.
+    """
+
+    name: str
+    prepare: str
+    options: Mapping[str, Any]
+
+
+class Timing(NamedTuple):
+    """What was measured of one contender.
+
+    Attributes:
+        seconds: of every round and part.
+        prepare_seconds: import, compilation and the first run of all parts.
+        peak_mib: the process's highest resident memory, in MiB.
+    """
+
+    seconds: Float[np.ndarray, "rounds parts"]
+    prepare_seconds: float
+    peak_mib: float
+
+
+def contest(contenders: Sequence[Contender], rounds: int) -> dict[str, Timing]:
+    """Time the contenders, interleaved.
+
+    Args:
+        contenders: each with its own name.
+        rounds: how often each part of each is run, after a first run that does not count.
+
+    Raises:
+        RuntimeError: a contender failed; its own traceback was printed by its process.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    pipes, processes = [], []
+    try:
+        prepared = []
+        for contender in contenders:
+            ours, theirs = spawn.Pipe()
+            process = spawn.Process(target=_serve, args=(theirs, contender.prepare, dict(contender.options)))
+            process.start()
+            theirs.close()
+            pipes.append(ours)
+            processes.append(process)
+            prepared.append(_receive(ours, contender))  # one after the other, so that they do not disturb each other
+        seconds = []
+        for _ in range(rounds):
+            for pipe, contender in zip(pipes, contenders, strict=True):
+                pipe.send(True)
+                seconds.append(_receive(pipe, contender))
+        peaks = []
+        for pipe, contender in zip(pipes, contenders, strict=True):
+            pipe.send(False)
+            peaks.append(_receive(pipe, contender))
+    finally:
+        for pipe in pipes:
+            pipe.close()
+        for process in processes:
+            process.join()
+    return {
+        contender.name: Timing(np.array(seconds[row :: len(contenders)]), prepared[row], peaks[row])
+        for row, contender in enumerate(contenders)
+    }
+
+
+def _receive(pipe: Connection, contender: Contender) -> Any:
+    try:
+        return pipe.recv()
+    except EOFError as error:
+        raise RuntimeError(f"{contender.name} failed") from error
+
+
+def _serve(pipe: Connection, prepare: str, options: dict[str, Any]) -> None:
+    begun = time.perf_counter()
+    module, function = prepare.split(":")
+    parts = getattr(importlib.import_module(module), function)(**options)
+    for part in parts:
+        part()
+    pipe.send(time.perf_counter() - begun)
+    try:
+        while pipe.recv():
+            pipe.send([_seconds(part) for part in parts])
+        pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    except EOFError:  # the contest was given up
+        pass
+
+
+def _seconds(part: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    part()
+    return time.perf_counter() - begun

@@ -1,0 +1,130 @@
+"""How fast hemojax is beside PyTorch, as anybody can measure it again: `python main.py --config=configs/speed.py`."""
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+from ml_collections import ConfigDict
+
+from hemojax.benchmark import workloads
+from hemojax.benchmark.contest import Contender, Timing, contest
+from hemojax.cam.method import check_name
+from hemojax.errors import UserError
+from hemojax.models import MODELS
+from hemojax.progress import Progress, say
+from hemojax.reporting import tables
+from hemojax.reporting.summary import markdown_table
+
+OURS = "hemojax"
+PEERS = {"PyTorch channels_last": True, "PyTorch default": False}
+MATMUL = 2048
+
+Row = dict[str, Any]
+
+
+def speed(config: ConfigDict, workdir: Path) -> None:
+    """Time networks or their layers against PyTorch; writes `<workdir>/results/speed-<what>.json` and `.md`.
+
+    Where PyTorch is not installed, hemojax is timed alone.
+
+    Raises:
+        UserError: a name is unknown, or the batch does not divide over the devices.
+    """
+    options = config.speed
+    check_name(options.what, tuple(KINDS), "speed.what")
+    for name in options.networks:
+        check_name(name, tuple(MODELS), "network")
+    for name in options.workloads:
+        check_name(name, workloads.WORKLOADS, "workload")
+    if options.batch % jax.local_device_count():
+        raise UserError(f"--config.speed.batch={options.batch} is not a multiple of {jax.local_device_count()} devices")
+    peak = contest(
+        [Contender("matmul", "hemojax.benchmark.workloads:matmul", {"size": MATMUL, "dtype": options.dtype})], 5
+    )
+    gflops = 2 * MATMUL**3 / float(peak["matmul"].seconds.min()) / 1e9
+    rows = []
+    with Progress(f"speed: {options.what}", len(options.networks)) as progress:
+        for network in options.networks:
+            rows += list(KINDS[options.what](options, network, gflops))
+            progress.advance(network)
+    machine = f"{jax.local_device_count()} x {jax.devices()[0].device_kind}, {os.cpu_count()} cores"
+    text = (
+        f"Batch {options.batch}, {options.size} px, {options.dtype}, {options.rounds} rounds, {machine}, "
+        f"matrix product {gflops:.0f} GFLOP/s. ratio: a contender's time over hemojax's in the same round: median, "
+        "lowest, highest.\n\n"
+        + markdown_table(pd.DataFrame([{k: _text(v) for k, v in row.items()} for row in rows]).fillna(""))
+    )
+    home = workdir / "results"
+    tables.write_json(home / f"speed-{options.what}.json", {"rows": rows, "gflops": gflops, "machine": machine})
+    tables.write_text(home / f"speed-{options.what}.md", text + "\n")
+    say(text)
+
+
+def _network_rows(options: ConfigDict, network: str, gflops: float) -> Iterator[Row]:
+    """A row a workload and contender."""
+    shared = {"name": network, "workloads": options.workloads, "batch": options.batch, "size": options.size}
+    timings = contest(list(_contenders(options.dtype, "network", shared)), options.rounds)
+    flop = sum(layer.flop * times for layer, times in workloads.layers(network, options.size).items())
+    for part, workload in enumerate(options.workloads):
+        for name, timing in timings.items():
+            figures = _figures(timings, name, part)
+            if workload == "forward":
+                figures["of peak"] = options.batch * flop / figures["seconds"] / 1e9 / gflops
+            yield (
+                {"network": network, "workload": workload, "contender": name}
+                | figures
+                | {
+                    "images/s": options.batch / figures["seconds"],
+                    "all prepared s": timing.prepare_seconds,
+                    "peak MiB": timing.peak_mib,
+                }
+            )
+
+
+def _layer_rows(options: ConfigDict, network: str, gflops: float) -> Iterator[Row]:
+    """A row a layer: hemojax's milliseconds and share of the peak, and the ratio of each peer."""
+    found = workloads.layers(network, options.size)
+    timings = contest(
+        list(_contenders(options.dtype, "layer_forwards", {"layers": list(found), "batch": options.batch})),
+        options.rounds,
+    )
+    for part, (layer, times) in enumerate(found.items()):
+        seconds = _figures(timings, OURS, part)["seconds"]
+        yield {
+            "network": network,
+            "layer": layer.name,
+            "times": times,
+            "ms": 1000 * seconds,
+            "of peak": options.batch * layer.flop / seconds / 1e9 / gflops,
+        } | {f"ratio {name}": _figures(timings, name, part)["ratio"] for name in timings if name != OURS}
+
+
+KINDS = {"networks": _network_rows, "layers": _layer_rows}
+
+
+def _contenders(dtype: str, function: str, options: dict[str, Any]) -> Iterator[Contender]:
+    yield Contender(OURS, f"hemojax.benchmark.workloads:{function}", options | {"dtype": dtype})
+    if importlib.util.find_spec("torch") is not None:
+        for name, channels_last in PEERS.items():
+            yield Contender(name, f"hemojax.benchmark.peers:{function}", options | {"channels_last": channels_last})
+
+
+def _figures(timings: dict[str, Timing], name: str, part: int) -> dict[str, float]:
+    """Median seconds of a part, and the time over hemojax's, round by round."""
+    seconds = timings[name].seconds[:, part]
+    ratio = seconds / timings[OURS].seconds[:, part]
+    return {
+        "seconds": float(np.median(seconds)),
+        "ratio": float(np.median(ratio)),
+        "lowest": float(ratio.min()),
+        "highest": float(ratio.max()),
+    }
+
+
+def _text(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

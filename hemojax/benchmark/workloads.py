@@ -1,0 +1,149 @@
+"""What is timed of networks and their layers, as hemojax runs it; `peers` runs the same with PyTorch."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float32
+from ml_collections import ConfigDict
+
+from hemojax import devices, models
+from hemojax.cam import inputs, targets
+from hemojax.models.convolution import convolution
+from hemojax.models.layers import Conv
+from hemojax.training import state, step
+
+WORKLOADS = ("forward", "gradients", "training")
+"""Logits of a batch; logits, and activation and gradient of every stage; one step of training with Adam."""
+
+Parts = list[Callable[[], object]]
+
+
+class Layer(NamedTuple):
+    """A convolution, as far as its cost goes.
+
+    Attributes:
+        height, width: of its input, in pixels.
+        inputs, outputs: channels.
+        size: of its kernel.
+        stride: of both axes.
+        groups: 1, or the number of channels.
+    """
+
+    height: int
+    width: int
+    inputs: int
+    outputs: int
+    size: int
+    stride: int
+    groups: int
+
+    @property
+    def name(self) -> str:
+        """For tables, e.g. 3x3 64->128 /2 @48."""
+        kind = "depthwise " if self.groups > 1 else ""
+        stride = f" /{self.stride}" if self.stride > 1 else ""
+        return f"{kind}{self.size}x{self.size} {self.inputs}->{self.outputs}{stride} @{self.height}"
+
+    @property
+    def flop(self) -> int:
+        """Multiplications and additions for one image."""
+        pixels = -(-self.height // self.stride) * -(-self.width // self.stride)
+        return 2 * pixels * self.size**2 * self.inputs // self.groups * self.outputs
+
+
+def images(batch: int, size: int) -> Float32[np.ndarray, "b s s 3"]:
+    """Random images, the same ones for every contender."""
+    return np.random.default_rng(0).standard_normal((batch, size, size, 3), np.float32)
+
+
+def labels(batch: int) -> Float32[np.ndarray, "b 1"]:
+    """Every other one is positive."""
+    return (np.arange(batch) % 2).astype(np.float32)[:, None]
+
+
+def layers(network: str, size: int) -> dict[Layer, int]:
+    """The convolutions of a network on feature maps, and how often each occurs.
+
+    Args:
+        network: a key of `models.MODELS`.
+        size: side of the image, in pixels.
+    """
+    found: Counter[Layer] = Counter()
+
+    def note(call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        module = context.module
+        if isinstance(module, Conv) and args[0].shape[1] > 1:
+            _, height, width, channels = args[0].shape
+            found[Layer(height, width, channels, module.features, module.size, module.stride, module.groups)] += 1
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(note):
+        jax.eval_shape(models.create(network, 1).init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
+    return dict(found)
+
+
+def layer_forwards(layers: Sequence[Layer], batch: int, dtype: str) -> Parts:
+    """Each of these convolutions, compiled, on random input."""
+
+    def part(layer: Layer) -> Callable[[], object]:
+        rng = np.random.default_rng(0)
+        x = rng.standard_normal((batch, layer.height, layer.width, layer.inputs), np.float32)
+        shape = (layer.size, layer.size, layer.inputs // layer.groups, layer.outputs)
+        operands = jax.device_put([jnp.asarray(a, dtype) for a in (x, rng.standard_normal(shape, np.float32))])
+        run = jax.jit(lambda x, kernel: convolution(x, kernel, layer.stride))
+        return lambda: jax.block_until_ready(run(*operands))
+
+    return [part(layer) for layer in layers]
+
+
+def matmul(size: int, dtype: str) -> Parts:
+    """A square matrix product, whose rate stands for the machine's peak."""
+    a = jax.device_put(jnp.asarray(np.random.default_rng(0).standard_normal((size, size)), dtype))
+    run = jax.jit(jnp.matmul)
+    return [lambda: jax.block_until_ready(run(a, a))]
+
+
+def network(name: str, workloads: Sequence[str], batch: int, size: int, dtype: str) -> Parts:
+    """The compiled workloads on random images.
+
+    Args:
+        name: a key of `models.MODELS`.
+        workloads: out of WORKLOADS.
+        batch: images at once.
+        size: their side, in pixels.
+        dtype: of the computation.
+    """
+    x, net = images(batch, size), models.create(name, 1, dtype=jnp.dtype(dtype))
+    variables = state.initialise(net, size, 3, jax.random.key(0))
+    target = targets.Target(jnp.zeros(batch, jnp.int32), jnp.ones(batch))
+    forward = jax.jit(net.apply)
+    gradients = jax.jit(lambda v, x: inputs.tapped(net, v, x, target, net.stages, with_gradients=True))
+    on_device = jax.device_put((variables, x))
+    parts: dict[str, Callable[[], object]] = {
+        "forward": lambda: jax.block_until_ready(forward(*on_device)),
+        "gradients": lambda: jax.block_until_ready(gradients(*on_device)),
+        "training": _training(name, variables, x, dtype),
+    }
+    return [parts[workload] for workload in workloads]
+
+
+def _training(
+    name: str, variables: state.Variables, x: Float32[np.ndarray, "b s s 3"], dtype: str
+) -> Callable[[], object]:
+    net = models.create(name, 1, dtype=jnp.dtype(dtype), axis_name=devices.AXIS)
+    optimiser = state.optimizer(ConfigDict({"optimizer": "adam", "learning_rate": 1e-3}), 1)
+    run = step.build(net, optimiser, jnp.ones(1), jax.random.key(0))
+    share = (jax.local_device_count(), -1)
+    batch = (x.reshape(*share, *x.shape[1:]), labels(len(x)).reshape(*share, 1))
+    reached = [devices.replicate(state.create(variables, optimiser))]
+
+    def once() -> object:
+        reached[0], metrics = run(reached[0], *batch)
+        return float(metrics["loss"])
+
+    return once
