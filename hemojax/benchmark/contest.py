@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from hemojax.errors import UserError
+
 
 class Contender(NamedTuple):
     """Something to be timed.
@@ -54,7 +56,7 @@ def contest(contenders: Sequence[Contender], rounds: int) -> dict[str, Timing]:
         rounds: how often each part of each is run, after a first run that does not count.
 
     Raises:
-        RuntimeError: a contender failed; its own traceback was printed by its process.
+        UserError: a contender failed; its own traceback was printed by its process.
     """
     spawn = multiprocessing.get_context("spawn")
     pipes, processes = [], []
@@ -92,7 +94,7 @@ def _receive(pipe: Connection, contender: Contender) -> Any:
     try:
         return pipe.recv()
     except EOFError as error:
-        raise RuntimeError(f"{contender.name} failed") from error
+        raise UserError(f"{contender.name} failed; its own error stands above") from error
 
 
 def _serve(pipe: Connection, prepare: str, options: dict[str, Any]) -> None:

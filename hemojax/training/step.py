@@ -66,7 +66,7 @@ def build(
         own_key = jax.random.fold_in(jax.random.fold_in(key, state.step), jax.lax.axis_index(AXIS))
         new, value = gradients(network, state, image, labels, positive_weight, own_key)
         updates, opt_state = optimiser.update(new.params, state.opt_state, state.params)
-        metrics = {"loss": value, "gradient_norm": optax.global_norm(new.params)}
+        metrics = {"loss": value, "gradient_norm": optax.tree.norm(new.params)}
         params = optax.apply_updates(state.params, updates)
         return new.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
 
