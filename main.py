@@ -44,6 +44,7 @@ def main(argv: list[str]) -> None:
         if config.task not in TASKS:
             nearest = difflib.get_close_matches(config.task, TASKS, n=1, cutoff=0)[0]
             raise UserError(f"--config.task={config.task}: did you mean {nearest}? The tasks are {', '.join(TASKS)}")
+        importlib.import_module("hemojax.compilation").keep_programs()
         if DISTRIBUTED.value:
             devices = importlib.import_module("hemojax.devices")
             devices.join_hosts(COORDINATOR.value, HOSTS.value, HOST.value)
