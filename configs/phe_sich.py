@@ -18,6 +18,12 @@ def get_config(network: str = "resnet18") -> ConfigDict:
     config.model.name = network
     config.data.masks = ConfigDict({"haematoma": (1,), "lesion": (1, 2)})
     config.data.subtypes = ConfigDict()
+    # From scratch no ImageNet mean is wanted: with it the border of the image and the air around the head are edges, to
+    # which the maps answer. The scans' fields of view differ by half, so the augmentation has to be wide.
+    config.data.normalisation = "air_zero"
+    config.data.augmentation = ConfigDict(
+        {"flip_i": 0.5, "flip_j": 0.5, "affine": 1.0, "shift": 0.1, "scale": 0.25, "rotate": 20.0}
+    )
     if network == "efficientnet_v2_s":
         config.cam.stages = ("stage1", "stage2", "stage3", "stage4", "stage5", "stage6")
         config.cam.scorecam.stages = ("stage5",)

@@ -138,9 +138,8 @@ def build(
 
     def find(name: str, hu: Int16[np.ndarray, "h w n"]) -> Found:
         side = max(hu.shape[:2])
-        images = np.stack(
-            [hounsfield.normalise(loader.network_input(hu[..., n], trained.data)) for n in range(hu.shape[2])]
-        )
+        grey = [loader.network_input(hu[..., n], trained.data) for n in range(hu.shape[2])]
+        images = np.stack([hounsfield.normalise(image, trained.data.normalisation) for image in grey])
         logits = np.concatenate([np.asarray(infer(variables, part))[:n] for part, n in _parts(images, batch)])
         positive = np.flatnonzero((logits > 0).any(axis=1))
         heat = np.zeros(hu.shape, np.float32)

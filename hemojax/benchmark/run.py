@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from hemojax import devices
 from hemojax.cam import engine, targets
 from hemojax.cam.method import check_name
+from hemojax.data import hounsfield
 from hemojax.data.case import LABELS
 from hemojax.errors import UserError
 from hemojax.reporting import tables
@@ -32,6 +33,7 @@ def check(config: ConfigDict) -> None:
         check_name(label, LABELS, "label")
     network = loop.create_network(config)
     engine.build(network, config.cam.methods, config.cam.stages, seeds=config.cam.random_seeds, chunk=config.cam.chunk)
+    check_name(config.data.normalisation, hounsfield.NORMALISATIONS, "normalisation")
     targets.resolve(config.cam.target, tuple(config.data.labels))
     if config.train.batch % jax.device_count():
         raise UserError(f"--config.train.batch={config.train.batch} is not a multiple of {jax.device_count()} devices")

@@ -1,7 +1,7 @@
 """Hounsfield units to network inputs.
 
-A slice in HU becomes `channels` of windowed grey values in [0, 1], resized to the network's square, and normalised with
-the ImageNet statistics. Windowing comes before resizing, as it does where slices are exported as pictures: bone at
+A slice in HU becomes `channels` of windowed grey values in [0, 1], resized to the network's square, and normalised.
+Windowing comes before resizing, as it does where slices are exported as pictures: bone at
 1500 HU must not bleed into the brain beside it.
 """
 
@@ -12,6 +12,7 @@ from jaxtyping import Float32, Real, Shaped
 from PIL import Image
 
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+NORMALISATIONS = ("imagenet", "air_zero")
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 Window = tuple[float, float]
@@ -73,10 +74,15 @@ def grey(
     return np.stack(planes, axis=-1)
 
 
-def normalise(image: Float32[np.ndarray, "s s c"]) -> Float32[np.ndarray, "s s k"]:
-    """Grey values to network inputs: one window repeated to three channels; ImageNet mean and deviation."""
+def normalise(image: Float32[np.ndarray, "s s c"], kind: str) -> Float32[np.ndarray, "s s k"]:
+    """Grey values to network inputs.
+
+    Args:
+        image: grey values; a single window is repeated to three channels.
+        kind: one of NORMALISATIONS. "imagenet" takes off the ImageNet mean and divides by its deviation. "air_zero"
+            only divides: air, 0, stays 0, which is also what convolutions pad with, so that the border is no edge.
+    """
     if image.shape[-1] == 1:
         image = np.repeat(image, 3, axis=-1)
-    if image.shape[-1] == 3:
-        return (image - IMAGENET_MEAN) / IMAGENET_STD
-    return (image - IMAGENET_MEAN.mean()) / IMAGENET_STD.mean()
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if image.shape[-1] == 3 else (IMAGENET_MEAN.mean(), IMAGENET_STD.mean())
+    return (image - mean) / std if kind == "imagenet" else image / std

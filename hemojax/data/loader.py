@@ -48,7 +48,10 @@ def train_batches(folder: Path, data: ConfigDict, batch_size: int, seed: int, st
 
     def decode(record: dict[str, Any], rng: np.random.Generator) -> Batch:
         image = augmentation.augment(network_input(record["hu"], data), rng, data.augmentation)
-        return {"image": hounsfield.normalise(image), "labels": record["labels"][columns].astype(np.float32)}
+        return {
+            "image": hounsfield.normalise(image, data.normalisation),
+            "labels": record["labels"][columns].astype(np.float32),
+        }
 
     dataset = (
         grain.MapDataset.source(records.data_source(folder, "train"))
@@ -87,7 +90,7 @@ def evaluation_batches(
 
     def decode(row: np.int32) -> Batch:
         record = source[int(row)]
-        image = hounsfield.normalise(network_input(record["hu"], data))
+        image = hounsfield.normalise(network_input(record["hu"], data), data.normalisation)
         return {"image": image, "labels": record["labels"], "record": np.int32(row)}
 
     dataset = grain.MapDataset.source(rows).map(decode).batch(batch_size)

@@ -23,7 +23,7 @@ def test_several_windows_are_channels():
     image = hounsfield.grey(hu, 4, ((40.0, 80.0), (80.0, 200.0), (40.0, 380.0)), per_slice_minmax=False)
     np.testing.assert_allclose(image[0, 0], [0.75, 0.4, 0.5 + 20 / 380], atol=1e-6)
     assert hounsfield.channels(((40.0, 80.0),)) == 3
-    assert hounsfield.normalise(image[..., :2]).shape == (4, 4, 2)
+    assert hounsfield.normalise(image[..., :2], "imagenet").shape == (4, 4, 2)
 
 
 def test_per_slice_minmax_has_256_steps():
@@ -46,5 +46,14 @@ def test_crop_undoes_pad(shape):
 
 def test_normalisation_is_that_of_imagenet():
     image = np.full((2, 2, 1), 0.485, np.float32)
-    np.testing.assert_allclose(hounsfield.normalise(image)[0, 0, 0], 0, atol=1e-7)
-    np.testing.assert_allclose(hounsfield.normalise(image)[0, 0, 1], (0.485 - 0.456) / 0.224, rtol=1e-5)
+    np.testing.assert_allclose(hounsfield.normalise(image, "imagenet")[0, 0, 0], 0, atol=1e-7)
+    np.testing.assert_allclose(hounsfield.normalise(image, "imagenet")[0, 0, 1], (0.485 - 0.456) / 0.224, rtol=1e-5)
+
+
+def test_air_stays_zero_where_asked():
+    image = np.zeros((2, 2, 1), np.float32)
+    image[0, 0] = 1
+    found = hounsfield.normalise(image, "air_zero")
+    assert found.shape == (2, 2, 3)
+    assert not found[0, 1].any()
+    np.testing.assert_allclose(found[0, 0], 1 / np.array([0.229, 0.224, 0.225]), rtol=1e-6)
