@@ -27,6 +27,7 @@ TASKS = {
     "bench": ("hemojax.benchmark.localization", "bench"),
     "train": ("hemojax.benchmark.localization", "train"),
     "report": ("hemojax.benchmark.localization", "report"),
+    "export": ("hemojax.benchmark.localization", "export"),
     "explain": ("hemojax.benchmark.explain", "explain"),
 }
 """What `config.task` may name: a module, imported when it is needed, and its function of config and workdir."""
