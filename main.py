@@ -28,6 +28,7 @@ TASKS = {
     "train": ("hemojax.benchmark.localization", "train"),
     "report": ("hemojax.benchmark.localization", "report"),
     "speed": ("hemojax.benchmark.speed", "speed"),
+    "export": ("hemojax.benchmark.localization", "export"),
     "explain": ("hemojax.benchmark.explain", "explain"),
 }
 """What `config.task` may name: a module, imported when it is needed, and its function of config and workdir."""

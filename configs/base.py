@@ -7,7 +7,7 @@ def get_config() -> ConfigDict:
     """The shared defaults; a config file takes them and changes what is its own."""
     config = ConfigDict()
     config.name = "base"  # the run's name in the tables, and its folder under runs/
-    config.task = "bench"  # bench | train | explain | report | speed
+    config.task = "bench"  # bench | train | explain | report | export | speed
     config.seed = 0
 
     data = config.data = ConfigDict()
@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
 
     model = config.model = ConfigDict()
     model.name = "resnet18"  # resnet18 | resnet50 | efficientnet_v2_s
-    model.weights = ""  # a torchvision state dict (.safetensors) to start from
+    model.weights = ""  # PyTorch weights to start from: a .pth, .pt or .safetensors file
     model.dtype = "float32"  # of the computation: bfloat16 on a GPU or TPU
 
     train = config.train = ConfigDict()

@@ -1,7 +1,7 @@
 """The study itself: EfficientNetV2-S on Hemorica (arXiv 2508.17699), for a GPU or TPU.
 
 python main.py --config=configs/hemorica.py --config.data.root=/folder/of/hemorica \
-    --config.model.weights=/file/of/efficientnet_v2_s.safetensors
+    --config.model.weights=/file/of/efficientnet_v2_s-dd5fe13b.pth
     not run yet: the data set and an accelerator are needed
 
 Each setting carries its source: "paper" is arXiv 2508.17699 (abstract and public summaries), "pipeline" the same

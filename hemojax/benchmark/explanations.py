@@ -21,6 +21,7 @@ from hemojax import devices
 from hemojax.cam import engine, random, targets
 from hemojax.cam.registry import METHODS
 from hemojax.data import loader, records
+from hemojax.files import replacing
 from hemojax.models.staged import StagedNetwork
 from hemojax.progress import Progress
 from hemojax.reporting import tables
@@ -195,7 +196,7 @@ def _images(config: ConfigDict, folder: Path, rows: pd.DataFrame, size: int) -> 
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    with tables.replacing(path) as temporary, temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 

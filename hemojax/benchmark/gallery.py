@@ -9,8 +9,9 @@ from ml_collections import ConfigDict
 
 from hemojax.benchmark import scoring
 from hemojax.data import hounsfield
+from hemojax.files import replacing
 from hemojax.metrics import overlap
-from hemojax.reporting import figures, tables
+from hemojax.reporting import figures
 
 
 def write(
@@ -53,7 +54,7 @@ def write(
                         "stage": best["stage"],
                     }
                 )
-    with tables.replacing(workdir / "results" / "gallery.npz") as temporary, temporary.open("wb") as file:
+    with replacing(workdir / "results" / "gallery.npz") as temporary, temporary.open("wb") as file:
         arrays = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
         np.savez_compressed(file, allow_pickle=False, **arrays)
 

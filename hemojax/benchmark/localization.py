@@ -12,6 +12,7 @@ from hemojax.benchmark import explanations, gallery, run, scoring
 from hemojax.data.prepare import prepare
 from hemojax.errors import UserError
 from hemojax.metrics import statistics
+from hemojax.models import pretrained
 from hemojax.reporting import summary, tables
 from hemojax.training import loop, predict
 
@@ -61,6 +62,18 @@ def train(config: ConfigDict, workdir: Path) -> None:
     ]
     if devices.is_first_host():
         tables.write_table(workdir / "results" / "slices.parquet", pd.concat(parts).assign(run=config.name))
+
+
+def export(config: ConfigDict, workdir: Path) -> None:
+    """Write the best checkpoint's weights to `<workdir>/weights.safetensors`, under PyTorch's names.
+
+    Raises:
+        UserError: the folder holds no trained run.
+    """
+    trained = run.stored_config(workdir)
+    _, variables = loop.best_variables(trained, workdir)
+    if devices.is_first_host():
+        pretrained.save(workdir / "weights.safetensors", loop.create_network(trained), variables)
 
 
 def report(config: ConfigDict, workdir: Path) -> None:

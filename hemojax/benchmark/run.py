@@ -15,6 +15,7 @@ from hemojax.cam.method import check_name
 from hemojax.data import hounsfield
 from hemojax.data.case import LABELS
 from hemojax.errors import UserError
+from hemojax.models import pretrained
 from hemojax.reporting import tables
 from hemojax.training import loop
 
@@ -27,11 +28,13 @@ def check(config: ConfigDict) -> None:
     """Refuse a config that names something unknown before any work is done.
 
     Raises:
-        UserError: naming the option or the name that is nearest.
+        UserError: naming the option or the name that is nearest; or the weights to start from are missing.
     """
     for label in config.data.labels:
         check_name(label, LABELS, "label")
     network = loop.create_network(config)
+    if config.model.weights:
+        pretrained.check_exists(Path(config.model.weights), config.model.name)
     engine.build(network, config.cam.methods, config.cam.stages, seeds=config.cam.random_seeds, chunk=config.cam.chunk)
     check_name(config.data.normalisation, hounsfield.NORMALISATIONS, "normalisation")
     targets.resolve(config.cam.target, tuple(config.data.labels))

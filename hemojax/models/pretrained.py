@@ -1,4 +1,4 @@
-"""Weights made elsewhere: torchvision's state dicts, converted to safetensors."""
+"""Weights under PyTorch's names: those of other programs to start from, and a network's own to give away."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,70 +8,122 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from hemojax.errors import UserError
+from hemojax.files import replacing
+from hemojax.models import torch_files
+from hemojax.models.staged import StagedNetwork
 
-LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+IMAGENET = {
+    "resnet18": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+    "resnet34": "https://download.pytorch.org/models/resnet34-b627a593.pth",
+    "resnet50": "https://download.pytorch.org/models/resnet50-0676ba61.pth",
+    "resnet101": "https://download.pytorch.org/models/resnet101-63fe2227.pth",
+    "efficientnet_v2_s": "https://download.pytorch.org/models/efficientnet_v2_s-dd5fe13b.pth",
+}
+"""Where torchvision (0.29) keeps its networks' weights `IMAGENET1K_V1`."""
+
+COLLECTIONS = ("params", "batch_stats")
+RGB = 3
+_TO_FLAX = {4: (2, 3, 1, 0), 2: (1, 0)}  # OIHW to HWIO, (out, in) to (in, out)
+_TO_TORCH = {4: (3, 2, 0, 1), 2: (1, 0)}
 
 
-def torchvision_name(path: tuple[str, ...]) -> str:
-    """Torchvision's name of the variable at `path` (without its collection): `_` and levels are its dots.
-
-    For example ("layer1_0", "downsample_1", "scale") is "layer1.0.downsample.1.weight".
-    """
-    *modules, leaf = path
-    return ".".join([".".join(modules).replace("_", "."), LEAVES[leaf]])
-
-
-def load_torchvision(path: Path, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Replaces a network's variables with those of torchvision's model of the same name.
-
-    The linear layer keeps the values it has where its number of outputs differs from the file's.
+def check_exists(path: Path, name: str) -> None:
+    """Refuses weights that are not there.
 
     Args:
-        path: a state dict as `.safetensors`. A pickle (`.pth`) is refused: reading one can run any code.
-        variables: the network's initial variables; collections other than "params" and "batch_stats" are returned
-            as they are.
+        path: the file of weights.
+        name: the network's name in `models.MODELS`.
+
+    Raises:
+        UserError: there is no such file; the message says where to get one.
+    """
+    if not path.is_file():
+        source = f"download {IMAGENET[name]}" if name in IMAGENET else f"save a PyTorch state dict of {name}"
+        raise UserError(f"--config.model.weights={path}: no such file; {source} to there, or leave the option out")
+
+
+def load(path: Path, network: StagedNetwork, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Replaces a network's variables with the tensors of a PyTorch state dict.
+
+    Two layers may differ. The linear layer that gives the logits keeps the values it has where the file has another
+    number of outputs. The first convolution may have n inputs for the file's 3: each of them gets the mean over the 3
+    times 3 / n, so that the sum over the inputs, and the response to n equal channels, stays.
+
+    Args:
+        path: a state dict as `.safetensors`, `.pth` or `.pt`; the last two are read without running what is in them.
+        network: names the tensors (`torch_name`).
+        variables: its initial variables; collections other than "params" and "batch_stats" are returned as they are.
 
     Returns:
         The variables with the file's values, in the shapes and dtypes they had.
 
     Raises:
-        UserError: the file is not a readable `.safetensors`, or tensors are missing, unexpected or of another shape
-            (the message names each).
+        UserError: the file cannot be read, or tensors are missing, unexpected or of another shape (the message names
+            each).
     """
     tensors = {name: tensor for name, tensor in _read(path).items() if not name.endswith("num_batches_tracked")}
-    loaded = {name: flatten_dict(dict(variables[name])) for name in ("params", "batch_stats")}
+    loaded = {name: flatten_dict(dict(variables[name])) for name in COLLECTIONS if name in variables}
     faults = []
     for collection in loaded.values():
-        head = {key[:-1] for key, value in collection.items() if key[-1] == "kernel" and value.ndim == 2}
+        linear = {key[:-1] for key, value in collection.items() if key[-1] == "kernel" and value.ndim == 2}
         for key, value in collection.items():
-            name = torchvision_name(key)
+            name = network.torch_name(key)
             if name not in tensors:
                 faults.append(f"missing {name}")
                 continue
-            tensor = _transposed(tensors.pop(name))
+            tensor = _adapted(_transposed(tensors.pop(name), _TO_FLAX).astype(value.dtype), value.shape)
+            is_logits = key[:-1] in linear and value.shape[-1:] == (network.outputs,)
             if tensor.shape == value.shape:
-                collection[key] = jnp.asarray(tensor, value.dtype)
-            elif key[:-1] not in head or tensor.shape[:-1] != value.shape[:-1]:
+                collection[key] = jnp.asarray(tensor)
+            elif not is_logits or tensor.shape[:-1] != value.shape[:-1]:
                 faults.append(f"{name} of shape {tensor.shape} for {value.shape} (both as the network has them)")
-    faults += [f"unexpected {name}" for name in tensors]
+    faults += [f"unexpected {ascii(name)[1:-1]}" for name in tensors]
     if faults:
         raise UserError(f"{path} does not fit the network: {'; '.join(faults)}")
     return {**variables, **{name: unflatten_dict(collection) for name, collection in loaded.items()}}
 
 
+def state_dict(network: StagedNetwork, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The network's variables as PyTorch's state dict: its names and order of axes, contiguous.
+
+    Batch norms have a `num_batches_tracked` of 0, as PyTorch's strict loading expects; nothing depends on its value.
+    """
+    tensors = {}
+    for collection in COLLECTIONS:
+        for path, value in flatten_dict(dict(variables.get(collection, {}))).items():
+            name = network.torch_name(path)
+            tensors[name] = np.array(_transposed(np.asarray(value), _TO_TORCH), order="C")
+            if path[-1] == "mean":
+                tensors[f"{name.removesuffix('running_mean')}num_batches_tracked"] = np.zeros((), np.int64)
+    return tensors
+
+
+def save(path: Path, network: StagedNetwork, variables: Mapping[str, Any]) -> None:
+    """Writes `state_dict` as safetensors, whole or not at all."""
+    with replacing(path) as temporary:
+        save_file(state_dict(network, variables), temporary)
+
+
 def _read(path: Path) -> dict[str, np.ndarray]:
+    if path.suffix in (".pth", ".pt"):
+        return torch_files.read(path)
     if path.suffix != ".safetensors":
-        raise UserError(f"{path}: weights are read from .safetensors only; convert with safetensors.torch.save_file")
+        raise UserError(f"{path}: weights are read from .safetensors, .pth and .pt; give the file its format's suffix")
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: cannot be read as safetensors ({error})") from error
 
 
-def _transposed(tensor: np.ndarray) -> np.ndarray:
-    """A torch tensor with its axes in Flax's order: OIHW to HWIO, (out, in) to (in, out)."""
-    axes = {4: (2, 3, 1, 0), 2: (1, 0)}.get(tensor.ndim)
-    return tensor if axes is None else tensor.transpose(axes)
+def _transposed(tensor: np.ndarray, axes: Mapping[int, tuple[int, ...]]) -> np.ndarray:
+    return tensor.transpose(axes.get(tensor.ndim, range(tensor.ndim)))
+
+
+def _adapted(tensor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The tensor; one that differs from `shape` (HWIO) in its 3 inputs alone, with the inputs of `shape`."""
+    if len(shape) == 4 and shape[2] != RGB and tensor.shape == (*shape[:2], RGB, shape[3]):
+        return np.repeat(tensor.sum(axis=2, keepdims=True) / shape[2], shape[2], axis=2)
+    return tensor

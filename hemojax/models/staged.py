@@ -7,12 +7,14 @@ from jaxtyping import Array, Float
 
 from hemojax.errors import UserError
 
+TORCH_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+
 
 class StagedNetwork(nn.Module):
     """A classifier as an ordered chain of named stages, then pooling and a linear layer.
 
     A subclass names its stages (`stages`), runs one of them (`run_stage`) and turns the last one's output into
-    logits (`classify`). Its submodules carry torchvision's names with `_` for `.` (see `pretrained`), which also
+    logits (`classify`). Its submodules carry torchvision's names with `_` for `.` (see `torch_name`), which also
     keeps them apart from the stage names: linen reserves those for the sown and the perturbed values.
 
     Attributes:
@@ -42,6 +44,19 @@ class StagedNetwork(nn.Module):
     def classify(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b outputs"]:
         """Logits from the last stage's output."""
         raise NotImplementedError
+
+    @nn.nowrap
+    def torch_name(self, path: tuple[str, ...]) -> str:
+        """Name of a variable's tensor in PyTorch's state dict of this network.
+
+        Here torchvision's: `_` and the levels are its dots, so that ("layer1_0", "downsample_1", "scale") is
+        "layer1.0.downsample.1.weight".
+
+        Args:
+            path: the variable's path in its collection; the last part is kernel, scale, bias, mean or var.
+        """
+        *modules, leaf = path
+        return ".".join([".".join(modules).replace("_", "."), TORCH_LEAVES[leaf]])
 
     @nn.compact
     def __call__(

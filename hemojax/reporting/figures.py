@@ -22,8 +22,8 @@ from matplotlib.patches import Rectangle
 from scipy import ndimage
 from skimage import measure
 
+from hemojax.files import replacing
 from hemojax.metrics.statistics import VALIDATION
-from hemojax.reporting.tables import replacing
 
 DPI = 150
 BRAIN_WINDOW = (0.0, 80.0)

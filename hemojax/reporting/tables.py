@@ -9,11 +9,7 @@ A table's kind is the beginning of its file's name, up to the first `-` or `.`: 
 - `timings`: a (stage, method, what) that was timed, with compilation apart.
 """
 
-import contextlib
 import json
-import os
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hemojax.errors import UserError
+from hemojax.files import replacing
 
 _TEXT, _COUNT, _REAL, _FLAG = pa.string(), pa.int32(), pa.float32(), pa.bool_()
 
@@ -47,21 +44,6 @@ SCHEMAS: dict[str, pa.Schema] = {
         {},
     ),
 }
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary sibling to write; on success it takes `path`'s place in one step, on failure it is removed.
-
-    The sibling keeps the whole suffix, because writers choose their format by it. Missing folders are made.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:

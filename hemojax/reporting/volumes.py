@@ -16,8 +16,9 @@ from jaxtyping import Bool, Float, Float32, Integer, Real
 from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
 
+from hemojax.files import replacing
 from hemojax.reporting import figures
-from hemojax.reporting.tables import replacing, write_text
+from hemojax.reporting.tables import write_text
 
 BOX_COLUMNS = ("scan", "slice", "i0", "j0", "i1", "j1", "score")
 MONTAGE_TILES = 24

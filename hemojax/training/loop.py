@@ -39,7 +39,7 @@ def initial_variables(config: ConfigDict) -> Variables:
     key = jax.random.key(config.seed)
     variables = state.initialise(network, config.data.size, hounsfield.channels(config.data.windows), key)
     if config.model.weights:
-        variables = pretrained.load_torchvision(Path(config.model.weights), variables)
+        variables = pretrained.load(Path(config.model.weights), network, variables)
     return variables
 
 

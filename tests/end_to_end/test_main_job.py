@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ import pytest
 from configs import smoke
 from hemojax.benchmark import localization
 from hemojax.errors import UserError
+from hemojax.training import loop
 
 ROOT = Path(__file__).parents[2]
 
@@ -151,6 +153,17 @@ def test_explain_writes_masks_on_the_grid_of_the_scan(workdir, tmp_path):
         positive = (own["any"] > 0.5).to_numpy()
         assert values[..., positive].any(axis=(0, 1)).sum() == positive.sum()
         assert (output / f"{name}_montage.png").stat().st_size > 1000
+
+
+def test_the_exported_weights_are_those_of_the_best_checkpoint(workdir, tmp_path):
+    done = run(f"--workdir={workdir}", "--config.task=export", "--config.model.name=resnet50")
+    assert done.returncode == 0, done.stderr[-2000:]
+    config = smoke.get_config()  # the run's own, whatever the command line says
+    config.model.weights = str(workdir / "weights.safetensors")
+    exported, (_, best) = loop.initial_variables(config), loop.best_variables(config, workdir)
+    assert jax.tree.all(jax.tree.map(np.array_equal, exported, best))
+    with pytest.raises(UserError, match="no such file"):
+        localization.export(config, tmp_path)
 
 
 @pytest.mark.parametrize(

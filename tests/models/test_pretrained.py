@@ -2,80 +2,173 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
-from safetensors.numpy import save_file
+from models.torch_format import storage, tensor, write_legacy, write_zip
+from safetensors.numpy import load_file, save_file
 
+from configs import smoke
+from hemojax.benchmark import run
 from hemojax.errors import UserError
-from hemojax.models import create
-from hemojax.models.pretrained import load_torchvision, torchvision_name
+from hemojax.models import MODELS
+from hemojax.models.efficientnet_v2 import EfficientNetV2, StageSpec
+from hemojax.models.pretrained import IMAGENET, load, save, state_dict
+from hemojax.models.resnet import ResNet
 
 
-def variables_of(outputs, seed):
-    """Variables of a ResNet-18, each tensor with its own random values."""
-    shapes = jax.eval_shape(create("resnet18", outputs).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+def network_of(outputs=4):
+    """A ResNet of two stages."""
+    return ResNet(outputs, depths=(1, 1))
+
+
+def variables_of(outputs, seed, channels=3):
+    """Variables of that ResNet, each tensor with its own random values."""
+    images = jnp.zeros((1, 32, 32, channels))
+    shapes = jax.eval_shape(network_of(outputs).init, jax.random.key(0), images)
     rng = np.random.default_rng(seed)
     kept = {name: shapes[name] for name in ("params", "batch_stats")}
     return jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape).astype(np.float32), kept)
 
 
-def state_dict(variables):
-    """The variables as torchvision would save them."""
-    tensors = {}
-    for collection in variables.values():
-        for path, value in flatten_dict(collection).items():
-            axes = {4: (3, 2, 0, 1), 2: (1, 0)}.get(value.ndim, (0,))
-            tensors[torchvision_name(path)] = np.ascontiguousarray(value.transpose(axes))
-    return {**tensors, "bn1.num_batches_tracked": np.array(3)}
+def same(one, other):
+    return jax.tree.all(jax.tree.map(np.array_equal, one, other))
+
+
+def write_pickle(write, path, tensors):
+    """The tensors as `torch.save` writes them."""
+    codes, storages = {}, {}
+    for key, (name, array) in enumerate(tensors.items()):
+        strides = tuple(stride // array.itemsize for stride in array.strides)
+        kind = {"float32": "Float", "int64": "Long"}[array.dtype.name]
+        codes[name] = tensor(storage(kind, str(key), array.size), array.shape, strides)
+        storages[str(key)] = array.tobytes()
+    return write(path, {"state_dict": codes, "epoch": 3}, storages)
 
 
 def test_names_are_torchvisions():
-    assert torchvision_name(("layer1_0", "downsample_1", "mean")) == "layer1.0.downsample.1.running_mean"
-    assert torchvision_name(("features_4_0", "block_2", "fc1", "kernel")) == "features.4.0.block.2.fc1.weight"
-    names = state_dict(variables_of(1000, 0))
-    assert names["layer4.0.downsample.0.weight"].shape == (512, 256, 1, 1)
-    assert names["fc.weight"].shape == (1000, 512)
+    name = network_of().torch_name
+    assert name(("layer1_0", "downsample_1", "mean")) == "layer1.0.downsample.1.running_mean"
+    assert name(("features_4_0", "block_2", "fc1", "kernel")) == "features.4.0.block.2.fc1.weight"
 
 
-def test_every_tensor_arrives(tmp_path):
+def test_the_state_dict_is_as_pytorch_has_it():
+    variables = variables_of(5, 0)
+    tensors = state_dict(network_of(5), variables)
+    assert tensors["layer2.0.downsample.0.weight"].shape == (128, 64, 1, 1)
+    assert tensors["fc.weight"].shape == (5, 128)
+    np.testing.assert_array_equal(tensors["conv1.weight"][7, 2], variables["params"]["conv1"]["kernel"][:, :, 2, 7])
+    assert all(array.flags.c_contiguous for array in tensors.values())
+    counts = [name for name in tensors if name.endswith("num_batches_tracked")]
+    assert [name.replace("num_batches_tracked", "running_var") for name in counts] == [
+        name for name in tensors if name.endswith("running_var")
+    ]
+    assert all(tensors[name].dtype == np.int64 and tensors[name].shape == () and not tensors[name] for name in counts)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt"])
+def test_every_tensor_arrives(tmp_path, suffix):
     theirs, ours = variables_of(4, 0), variables_of(4, 1)
-    save_file(state_dict(theirs), tmp_path / "weights.safetensors")
-    loaded = load_torchvision(tmp_path / "weights.safetensors", {**ours, "perturbations": {"stem": 0}})
+    path = tmp_path / f"weights{suffix}"
+    tensors = state_dict(network_of(), theirs)
+    if suffix == ".safetensors":
+        save(path, network_of(), theirs)
+    elif suffix == ".pth":
+        write_pickle(write_zip, path, tensors)
+    else:  # the older format, and from before batches were counted
+        tensors = {name: array for name, array in tensors.items() if array.dtype == np.float32}
+        write_pickle(write_legacy, path, tensors)
+    loaded = load(path, network_of(), {**ours, "perturbations": {"stem": 0}})
     assert loaded.pop("perturbations") == {"stem": 0}
-    assert jax.tree.all(jax.tree.map(np.array_equal, loaded, theirs))
+    assert same(loaded, theirs)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        ResNet(3, depths=(1, 1), bottleneck=True),
+        EfficientNetV2(3, table=(StageSpec(True, 4, 2, 16, 1), StageSpec(False, 4, 2, 24, 2))),
+    ],
+)
+def test_every_kind_of_block_comes_back(tmp_path, network):
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    rng = np.random.default_rng(0)
+    ours = {collection: shapes[collection] for collection in ("params", "batch_stats")}
+    theirs = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape).astype(np.float32), ours)
+    save(tmp_path / "weights.safetensors", network, theirs)
+    assert same(load(tmp_path / "weights.safetensors", network, ours), theirs)
+
+
+def test_a_network_names_its_tensors(tmp_path):
+    class Renamed(ResNet):
+        def torch_name(self, path):
+            return f"trunk.{super().torch_name(path)}"
+
+    theirs, network = variables_of(4, 0), Renamed(4, depths=(1, 1))
+    save(tmp_path / "weights.safetensors", network, theirs)
+    assert all(name.startswith("trunk.") for name in load_file(tmp_path / "weights.safetensors"))
+    assert same(load(tmp_path / "weights.safetensors", network, variables_of(4, 1)), theirs)
+    with pytest.raises(UserError, match=r"missing bn1\.weight.*unexpected trunk\.bn1\.weight"):
+        load(tmp_path / "weights.safetensors", network_of(), theirs)
 
 
 def test_a_head_with_other_outputs_stays_fresh(tmp_path):
     theirs, ours = variables_of(4, 0), variables_of(2, 1)
-    save_file(state_dict(theirs), tmp_path / "weights.safetensors")
-    loaded = load_torchvision(tmp_path / "weights.safetensors", ours)
-    assert jax.tree.all(jax.tree.map(np.array_equal, loaded["params"].pop("fc"), ours["params"]["fc"]))
+    save(tmp_path / "weights.safetensors", network_of(), theirs)
+    loaded = load(tmp_path / "weights.safetensors", network_of(2), ours)
+    assert same(loaded["params"].pop("fc"), ours["params"]["fc"])
     del theirs["params"]["fc"]
-    assert jax.tree.all(jax.tree.map(np.array_equal, loaded, theirs))
+    assert same(loaded, theirs)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_the_first_convolution_gets_as_many_inputs_as_the_network_has(tmp_path, channels):
+    theirs, ours = jax.tree.map(np.abs, variables_of(4, 0)), variables_of(4, 1, channels)  # no negative variance
+    save(tmp_path / "weights.safetensors", network_of(), theirs)
+    loaded = load(tmp_path / "weights.safetensors", network_of(), ours)
+    grey = np.random.default_rng(2).standard_normal((2, 32, 32, 1)).astype(np.float32)
+    one = jax.jit(network_of().apply)(theirs, jnp.repeat(grey, 3, axis=-1))
+    other = jax.jit(network_of().apply)(loaded, jnp.repeat(grey, channels, axis=-1))
+    np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3 * np.abs(one).max())
+    kernel = loaded["params"].pop("conv1")["kernel"]
+    assert kernel.shape == (7, 7, channels, 64)
+    np.testing.assert_allclose(
+        kernel[:, :, 0], theirs["params"].pop("conv1")["kernel"].mean(2) * 3 / channels, atol=1e-6
+    )
+    assert same(loaded, theirs)
 
 
 def test_every_tensor_that_does_not_fit_is_named(tmp_path):
     variables = variables_of(4, 0)
-    tensors = state_dict(variables)
-    del tensors["bn1.weight"], tensors["layer3.1.bn2.running_var"]
-    tensors |= {"extra.weight": np.zeros(1, np.float32), "conv1.weight": np.zeros((64, 1, 7, 7), np.float32)}
+    tensors = state_dict(network_of(), variables)
+    del tensors["bn1.weight"], tensors["layer2.0.bn2.running_var"]
+    tensors |= {
+        "extra\n.weight": np.zeros(1, np.float32),
+        "conv1.weight": np.zeros((64, 4, 7, 7), np.float32),
+        "fc.weight": np.zeros((4, 127), np.float32),
+        "bn1.bias": np.zeros(65, np.float32),
+    }
     save_file(tensors, tmp_path / "weights.safetensors")
     with pytest.raises(UserError) as error:
-        load_torchvision(tmp_path / "weights.safetensors", variables)
+        load(tmp_path / "weights.safetensors", network_of(), variables)
     message = str(error.value)
-    assert "\n" not in message
+    assert message.isprintable()
     for fault in (
         "missing bn1.weight",
-        "missing layer3.1.bn2.running_var",
-        "unexpected extra.weight",
-        "conv1.weight of shape (7, 7, 1, 64) for (7, 7, 3, 64)",
+        "missing layer2.0.bn2.running_var",
+        r"unexpected extra\n.weight",
+        "conv1.weight of shape (7, 7, 4, 64) for (7, 7, 3, 64)",
+        "fc.weight of shape (127, 4) for (128, 4)",
+        "bn1.bias of shape (65,) for (64,)",
     ):
         assert fault in message
+    assert message.count(";") == 5
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("weights.pth", b"\x80\x02", "convert with safetensors"),
+        ("weights.npz", b"", "read from .safetensors, .pth and .pt"),
+        ("weights.pth", b"\x80\x02", "not a readable PyTorch state dict"),
+        ("weights.pt", None, "cannot be read"),
         ("weights.safetensors", b"not one", "cannot be read"),
         ("weights.safetensors", None, "cannot be read"),
     ],
@@ -84,4 +177,15 @@ def test_other_files_are_refused(tmp_path, name, content, message):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
-        load_torchvision(tmp_path / name, {})
+        load(tmp_path / name, network_of(), {})
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_missing_weights_are_refused_before_any_work(tmp_path, name):
+    config = smoke.get_config()
+    config.model.name, config.model.weights = name, str(tmp_path / "weights.pth")
+    config.cam.stages = config.cam.scorecam.stages = config.cam.ablationcam.stages = ("stage2",)
+    with pytest.raises(UserError) as error:
+        run.check(config)
+    assert str(error.value).startswith(f"--config.model.weights={tmp_path}/weights.pth: no such file; ")
+    assert IMAGENET.get(name, f"state dict of {name}") in str(error.value)

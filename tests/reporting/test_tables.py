@@ -111,15 +111,3 @@ def test_json_and_its_errors(tmp_path):
         tables.read_json(path)
     with pytest.raises(UserError, match="no such file"):
         tables.read_json(tmp_path / "run.json")
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
-    path = tmp_path / "scan.nii.gz"
-    path.write_text("old")
-    with pytest.raises(RuntimeError), tables.replacing(path) as temporary:  # noqa: PT012
-        assert temporary.parent == path.parent
-        assert temporary.name.endswith("scan.nii.gz")
-        temporary.write_text("half")
-        raise RuntimeError
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
