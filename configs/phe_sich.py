@@ -1,7 +1,7 @@
 """Real head CT in the generic layout (PHE-SICH-CT-IDS: 44 patients, 1,311 slices), ResNet-18 from scratch.
 
 python main.py --config=configs/phe_sich.py --config.data.root=/folder/of/phe_sich
-    32 min on 2 CPU cores; test AUROC 0.994, pooled Dice of the haematoma 0.62 (AblationCAM, stage2, chosen on validation)
+    32 min on 2 CPU cores; test AUROC 0.994, pooled Dice of the haematoma 0.62 (AblationCAM at stage2)
 python main.py --config=configs/phe_sich.py:efficientnet_v2_s --config.data.root=/folder/of/phe_sich
     about 40 min; test AUROC 0.95, best pooled Dice of the haematoma 0.09 (8 epochs)
 """
