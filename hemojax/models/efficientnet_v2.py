@@ -119,6 +119,12 @@ class EfficientNetV2(StagedNetwork):
         """Names of the stages, first to last."""
         return ("stem", *(f"stage{i}" for i in range(1, len(self.table) + 1)), "head")
 
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Stages by the modules that end them: torchvision's `features[0]` to the head, timm's `blocks[0]` on."""
+        torchvision = {f"features[{i}]": stage for i, stage in enumerate(self.stages)}
+        return torchvision | {f"blocks[{i}]": stage for i, stage in enumerate(self.stages[1:-1])}
+
     def run_stage(self, name: str, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 c2"]:
         """Output of one stage."""
         layer = partial(ConvNorm, dtype=self.dtype, axis_name=self.axis_name)

@@ -6,13 +6,14 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from hemojax.errors import UserError
+from hemojax.models.pretrained import torchvision_name
 
 
 class StagedNetwork(nn.Module):
     """A classifier as an ordered chain of named stages, then pooling and a linear layer.
 
     A subclass names its stages (`stages`), runs one of them (`run_stage`) and turns the last one's output into
-    logits (`classify`). Its submodules carry torchvision's names with `_` for `.` (see `pretrained`), which also
+    logits (`classify`). Its submodules carry torchvision's names with `_` for `.` (see `torch_name`), which also
     keeps them apart from the stage names: linen reserves those for the sown and the perturbed values.
 
     Attributes:
@@ -29,6 +30,31 @@ class StagedNetwork(nn.Module):
     def stages(self) -> tuple[str, ...]:
         """Names of the stages, first to last."""
         raise NotImplementedError
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Stages by the names that their outputs have in the PyTorch libraries."""
+        return {}
+
+    def resolve(self, name: str) -> str:
+        """The stage called `name`, which is its own name or one of `aliases`.
+
+        Raises:
+            UserError: there is no such stage.
+        """
+        if name in self.stages:
+            return name
+        if name not in self.aliases:
+            raise UserError(f"no stage {name!r}; the stages are {', '.join(self.stages)}")
+        return self.aliases[name]
+
+    def torch_name(self, path: tuple[str, ...]) -> str:
+        """Name of a variable in the state dict of the PyTorch network whose arithmetic this is: torchvision's.
+
+        Args:
+            path: the variable's place inside its collection, down to the leaf: kernel, scale, bias, mean or var.
+        """
+        return torchvision_name(path)
 
     @property
     def param_dtype(self) -> DTypeLike:
@@ -57,7 +83,7 @@ class StagedNetwork(nn.Module):
             x: images (NHWC), or the output of stage `after` where that is given.
             train: batch norm takes the statistics of the batch (and updates the running ones, collection
                 "batch_stats"), dropout and stochastic depth are active (random numbers "dropout").
-            after: start behind this stage.
+            after: start behind this stage (any name that `resolve` knows).
             until: stop at this stage's output.
 
         Returns:
@@ -66,8 +92,8 @@ class StagedNetwork(nn.Module):
         Raises:
             UserError: a stage is unknown, or `until` does not come after `after`.
         """
-        first = 0 if after is None else self._index(after) + 1
-        last = len(self.stages) if until is None else self._index(until) + 1
+        first = 0 if after is None else self.stages.index(self.resolve(after)) + 1
+        last = len(self.stages) if until is None else self.stages.index(self.resolve(until)) + 1
         if until is not None and first >= last:
             raise UserError(f"stage {until!r} does not come after stage {after!r}")
         x = x.astype(self.dtype)
@@ -84,8 +110,3 @@ class StagedNetwork(nn.Module):
         x = self.perturb(name, x)
         self.sow("intermediates", name, x, init_fn=lambda: None, reduce_fn=lambda _, new: new)
         return x
-
-    def _index(self, stage: str) -> int:
-        if stage not in self.stages:
-            raise UserError(f"unknown stage {stage!r}; the stages are {', '.join(self.stages)}")
-        return self.stages.index(stage)
