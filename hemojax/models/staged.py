@@ -6,7 +6,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from hemojax.errors import UserError
-from hemojax.models.pretrained import torchvision_name
+
+TORCH_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
 
 class StagedNetwork(nn.Module):
@@ -36,6 +37,7 @@ class StagedNetwork(nn.Module):
         """Stages by the names that their outputs have in the PyTorch libraries."""
         return {}
 
+    @nn.nowrap
     def resolve(self, name: str) -> str:
         """The stage called `name`, which is its own name or one of `aliases`.
 
@@ -47,14 +49,6 @@ class StagedNetwork(nn.Module):
         if name not in self.aliases:
             raise UserError(f"no stage {name!r}; the stages are {', '.join(self.stages)}")
         return self.aliases[name]
-
-    def torch_name(self, path: tuple[str, ...]) -> str:
-        """Name of a variable in the state dict of the PyTorch network whose arithmetic this is: torchvision's.
-
-        Args:
-            path: the variable's place inside its collection, down to the leaf: kernel, scale, bias, mean or var.
-        """
-        return torchvision_name(path)
 
     @property
     def param_dtype(self) -> DTypeLike:
@@ -68,6 +62,19 @@ class StagedNetwork(nn.Module):
     def classify(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b outputs"]:
         """Logits from the last stage's output."""
         raise NotImplementedError
+
+    @nn.nowrap
+    def torch_name(self, path: tuple[str, ...]) -> str:
+        """Name of a variable's tensor in PyTorch's state dict of this network.
+
+        Here torchvision's: `_` and the levels are its dots, so that ("layer1_0", "downsample_1", "scale") is
+        "layer1.0.downsample.1.weight".
+
+        Args:
+            path: the variable's path in its collection; the last part is kernel, scale, bias, mean or var.
+        """
+        *modules, leaf = path
+        return ".".join([".".join(modules).replace("_", "."), TORCH_LEAVES[leaf]])
 
     @nn.compact
     def __call__(

@@ -9,7 +9,7 @@ from flax.traverse_util import flatten_dict
 
 from hemojax.errors import UserError
 from hemojax.models import create
-from hemojax.models.efficientnet_v2 import SMALL, EfficientNetV2, StageSpec
+from hemojax.models.efficientnet import SMALL, EfficientNet, StageSpec
 from hemojax.models.layers import StochasticDepth
 from hemojax.models.resnet import ResNet
 
@@ -32,6 +32,8 @@ def count(tree):
         ("resnet50", 25_557_032),
         ("resnet101", 44_549_160),
         ("efficientnet_v2_s", 21_458_488),
+        ("efficientnet_v2_m", 54_139_356),
+        ("efficientnet_v2_l", 118_515_272),
     ],
 )
 def test_parameter_counts_are_torchvisions(name, parameters):
@@ -56,10 +58,21 @@ def test_stage_shapes(name, stages):
 
 
 @pytest.mark.parametrize(
+    ("name", "path", "tensor"),
+    [
+        ("resnet18", ("layer1_0", "downsample_1", "mean"), "layer1.0.downsample.1.running_mean"),
+        ("efficientnet_v2_s", ("features_4_0", "block_2", "fc1", "kernel"), "features.4.0.block.2.fc1.weight"),
+    ],
+)
+def test_tensors_have_the_names_of_the_torch_libraries(name, path, tensor):
+    assert create(name, 1).torch_name(path) == tensor
+
+
+@pytest.mark.parametrize(
     ("network", "head", "bound"),
     [
         (ResNet(100, depths=(1, 1), bottleneck=True), "fc", 512**-0.5),
-        (EfficientNetV2(100, table=(StageSpec(False, 4, 2, 64, 1),)), "classifier_1", 100**-0.5),
+        (EfficientNet(100, stem=64, table=(StageSpec(False, 4, 2, 64, 1),)), "classifier_1", 100**-0.5),
     ],
 )
 def test_initial_values_are_torchvisions(network, head, bound):
@@ -95,7 +108,7 @@ def test_stochastic_depth_grows_linearly_with_the_block():
 def test_each_random_rate_acts_in_training_alone(option):
     table = (StageSpec(True, 1, 1, 4, 2),)
     x = jax.random.normal(jax.random.key(0), (8, 8, 8, 3))
-    network = EfficientNetV2(1, table=table, **{"dropout": 0.0, "stochastic_depth": 0.0, option: 0.5})
+    network = EfficientNet(1, table=table, **{"dropout": 0.0, "stochastic_depth": 0.0, option: 0.5})
     variables = jax.jit(network.init)(jax.random.key(0), x)
 
     @jax.jit
@@ -115,7 +128,7 @@ def test_compute_dtypes():
     kept = {name: variables[name] for name in ("params", "batch_stats")}
     assert {leaf.dtype for leaf in jax.tree.leaves(kept)} == {jnp.dtype("float32")}
     with jax.enable_x64(True):
-        network = EfficientNetV2(2, dtype=jnp.float64, table=SMALL[2:4])
+        network = EfficientNet(2, dtype=jnp.float64, table=SMALL[2:4])
         logits, variables = jax.eval_shape(network.init_with_output, jax.random.key(0), x)
         assert {leaf.dtype for leaf in jax.tree.leaves((logits, variables))} == {jnp.dtype("float64")}
 

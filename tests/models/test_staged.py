@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from hemojax.errors import UserError
-from hemojax.models.efficientnet_v2 import EfficientNetV2, StageSpec
+from hemojax.models.efficientnet import EfficientNet, StageSpec
 from hemojax.models.resnet import ResNet
 
 TABLE = (StageSpec(True, 4, 2, 8, 1), StageSpec(False, 6, 1, 8, 1))
-NETWORKS = {"resnet": ResNet(3, depths=(1, 1)), "efficientnet_v2": EfficientNetV2(3, table=TABLE)}
+NETWORKS = {"resnet": ResNet(3, depths=(1, 1)), "efficientnet_v2": EfficientNet(3, table=TABLE)}
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
