@@ -25,7 +25,7 @@ def count(tree):
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters"),  # torchvision's documentation
+    ("name", "parameters"),  # as torchvision and timm document them
     [
         ("resnet18", 11_689_512),
         ("resnet34", 21_797_672),
@@ -34,9 +34,11 @@ def count(tree):
         ("efficientnet_v2_s", 21_458_488),
         ("efficientnet_v2_m", 54_139_356),
         ("efficientnet_v2_l", 118_515_272),
+        ("tf_efficientnetv2_s", 21_458_488),
+        ("tf_efficientnetv2_b3", 14_358_406),
     ],
 )
-def test_parameter_counts_are_torchvisions(name, parameters):
+def test_parameter_counts_are_the_published_ones(name, parameters):
     assert count(shapes(name)["params"]) == parameters
 
 
@@ -50,6 +52,9 @@ def test_parameter_counts_are_torchvisions(name, parameters):
         ("efficientnet_v2_s", {"stem": (48, 38, 24), "stage1": (48, 38, 24), "stage2": (24, 19, 48),
                                "stage3": (12, 10, 64), "stage4": (6, 5, 128), "stage5": (6, 5, 160),
                                "stage6": (3, 3, 256), "head": (3, 3, 1280)}),
+        ("tf_efficientnetv2_b3", {"stem": (48, 38, 40), "stage1": (48, 38, 16), "stage2": (24, 19, 40),
+                                  "stage3": (12, 10, 56), "stage4": (6, 5, 112), "stage5": (6, 5, 136),
+                                  "stage6": (3, 3, 232), "head": (3, 3, 1536)}),
     ],
 )  # fmt: skip
 def test_stage_shapes(name, stages):
@@ -62,6 +67,12 @@ def test_stage_shapes(name, stages):
     [
         ("resnet18", ("layer1_0", "downsample_1", "mean"), "layer1.0.downsample.1.running_mean"),
         ("efficientnet_v2_s", ("features_4_0", "block_2", "fc1", "kernel"), "features.4.0.block.2.fc1.weight"),
+        ("tf_efficientnetv2_s", ("features_0", "0", "kernel"), "conv_stem.weight"),
+        ("tf_efficientnetv2_s", ("features_1_1", "block_0", "0", "kernel"), "blocks.0.1.conv.weight"),
+        ("tf_efficientnetv2_s", ("features_2_0", "block_1", "1", "var"), "blocks.1.0.bn2.running_var"),
+        ("tf_efficientnetv2_s", ("features_4_5", "block_2", "fc2", "bias"), "blocks.3.5.se.conv_expand.bias"),
+        ("tf_efficientnetv2_s", ("features_7", "1", "scale"), "bn2.weight"),
+        ("tf_efficientnetv2_s", ("classifier_1", "bias"), "classifier.bias"),
     ],
 )
 def test_tensors_have_the_names_of_the_torch_libraries(name, path, tensor):
