@@ -6,7 +6,7 @@ from typing import Any
 
 from hemojax.errors import UserError
 from hemojax.models.efficientnet import LARGE, MEDIUM, SMALL, EfficientNet
-from hemojax.models.efficientnet_tf import BASE_3, TimmEfficientNet
+from hemojax.models.efficientnet_tf import BASE_3, EfficientNetLite, TimmEfficientNet
 from hemojax.models.resnet import ResNet
 from hemojax.models.staged import StagedNetwork
 
@@ -20,6 +20,7 @@ MODELS: dict[str, Callable[..., StagedNetwork]] = {
     "efficientnet_v2_l": partial(EfficientNet, table=LARGE, stem=32, dropout=0.4),
     "tf_efficientnetv2_s": partial(TimmEfficientNet, table=SMALL),
     "tf_efficientnetv2_b3": partial(TimmEfficientNet, table=BASE_3, stem=40, head=1536, dropout=0.3),
+    "efficientnet_lite0": EfficientNetLite,
 }
 
 

@@ -10,6 +10,7 @@ from flax.traverse_util import flatten_dict
 from hemojax.errors import UserError
 from hemojax.models import create
 from hemojax.models.efficientnet import SMALL, EfficientNet, StageSpec
+from hemojax.models.efficientnet_tf import relu6
 from hemojax.models.layers import StochasticDepth
 from hemojax.models.resnet import ResNet
 
@@ -25,7 +26,7 @@ def count(tree):
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters"),  # as torchvision and timm document them
+    ("name", "parameters"),  # as torchvision and timm document them, and of EfficientNet-Lite0 its package's
     [
         ("resnet18", 11_689_512),
         ("resnet34", 21_797_672),
@@ -36,6 +37,7 @@ def count(tree):
         ("efficientnet_v2_l", 118_515_272),
         ("tf_efficientnetv2_s", 21_458_488),
         ("tf_efficientnetv2_b3", 14_358_406),
+        ("efficientnet_lite0", 4_652_008),
     ],
 )
 def test_parameter_counts_are_the_published_ones(name, parameters):
@@ -55,6 +57,9 @@ def test_parameter_counts_are_the_published_ones(name, parameters):
         ("tf_efficientnetv2_b3", {"stem": (48, 38, 40), "stage1": (48, 38, 16), "stage2": (24, 19, 40),
                                   "stage3": (12, 10, 56), "stage4": (6, 5, 112), "stage5": (6, 5, 136),
                                   "stage6": (3, 3, 232), "head": (3, 3, 1536)}),
+        ("efficientnet_lite0", {"stem": (48, 38, 32), "stage1": (48, 38, 16), "stage2": (24, 19, 24),
+                                "stage3": (12, 10, 40), "stage4": (6, 5, 80), "stage5": (6, 5, 112),
+                                "stage6": (3, 3, 192), "stage7": (3, 3, 320), "head": (3, 3, 1280)}),
     ],
 )  # fmt: skip
 def test_stage_shapes(name, stages):
@@ -73,6 +78,10 @@ def test_stage_shapes(name, stages):
         ("tf_efficientnetv2_s", ("features_4_5", "block_2", "fc2", "bias"), "blocks.3.5.se.conv_expand.bias"),
         ("tf_efficientnetv2_s", ("features_7", "1", "scale"), "bn2.weight"),
         ("tf_efficientnetv2_s", ("classifier_1", "bias"), "classifier.bias"),
+        ("efficientnet_lite0", ("features_0", "1", "scale"), "_bn0.weight"),
+        ("efficientnet_lite0", ("features_3_1", "block_1", "0", "kernel"), "_blocks.4._depthwise_conv.weight"),
+        ("efficientnet_lite0", ("features_8", "0", "kernel"), "_conv_head.weight"),
+        ("efficientnet_lite0", ("classifier_1", "kernel"), "_fc.weight"),
     ],
 )
 def test_tensors_have_the_names_of_the_torch_libraries(name, path, tensor):
@@ -142,6 +151,12 @@ def test_compute_dtypes():
         network = EfficientNet(2, dtype=jnp.float64, table=SMALL[2:4])
         logits, variables = jax.eval_shape(network.init_with_output, jax.random.key(0), x)
         assert {leaf.dtype for leaf in jax.tree.leaves((logits, variables))} == {jnp.dtype("float64")}
+
+
+def test_relu6_is_torchs():
+    x = jnp.array([-1.0, 0.0, 2.0, 6.0, 7.0, jnp.nan])
+    np.testing.assert_array_equal(relu6(x), [0, 0, 2, 6, 6, np.nan])
+    np.testing.assert_array_equal(jax.grad(lambda x: relu6(x).sum())(x[:5]), [0, 0, 1, 0, 0])
 
 
 def test_unknown_names_and_options_are_refused():
