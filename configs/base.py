@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
     data.phantom = ConfigDict({"cases": 60, "size": 128, "slices": 14})
 
     model = config.model = ConfigDict()
-    model.name = "resnet18"  # resnet18 | resnet50 | efficientnet_v2_s
+    model.name = "resnet18"  # a key of hemojax.models.MODELS
     model.weights = ""  # PyTorch weights to start from: a .pth, .pt or .safetensors file
     model.dtype = "float32"  # of the computation: bfloat16 on a GPU or TPU
 

@@ -21,6 +21,7 @@ from hemojax.data import case, hounsfield, loader
 from hemojax.data.datasets import generic
 from hemojax.errors import UserError
 from hemojax.metrics import boxes
+from hemojax.models.staged import StagedNetwork
 from hemojax.progress import Progress
 from hemojax.reporting import figures, tables, volumes
 from hemojax.training import loop, predict
@@ -61,7 +62,7 @@ def explain(config: ConfigDict, workdir: Path) -> None:
     path = Path(config.explain.scans)
     scans = {path.name.removesuffix(".gz").removesuffix(".nii"): path} if path.is_file() else generic.scans(path)
     trained = run.stored_config(workdir)
-    choice = choose(config.explain, workdir)
+    choice = choose(config.explain, loop.create_network(trained), workdir)
     find = build(trained, workdir, choice, config.cam.batch, config.cam.chunk)
     output = workdir / "explain"
     probabilities, found_boxes, shapes, failures = [], [], {}, []
@@ -96,20 +97,22 @@ def explain(config: ConfigDict, workdir: Path) -> None:
         raise UserError(f"{len(failures)} of {len(scans)} scans could not be explained: {'; '.join(failures)}")
 
 
-def choose(options: ConfigDict, workdir: Path) -> Choice:
+def choose(options: ConfigDict, network: StagedNetwork, workdir: Path) -> Choice:
     """Method, stage and threshold: what the options name, and for the rest what was chosen on validation.
 
     Raises:
-        UserError: the options name only a part, and not the chosen method and stage; or nothing was chosen yet.
+        UserError: the options name only a part, and not the chosen method and stage; or a stage that the network does
+            not have; or nothing was chosen yet.
     """
-    if options.method and options.stage and options.threshold >= 0:
-        return Choice(options.method, options.stage, options.threshold)
+    stage = options.stage and network.resolve(options.stage)
+    if options.method and stage and options.threshold >= 0:
+        return Choice(options.method, stage, options.threshold)
     chosen = tables.read_json(workdir / "results" / "chosen.json")
     mask = options.mask or next(iter(chosen))
     if mask not in chosen:
         raise UserError(f"--config.explain.mask={mask}: the run knows {', '.join(chosen)}")
     best = chosen[mask]["pixels"]
-    if (options.method or best["method"], options.stage or best["stage"]) != (best["method"], best["stage"]):
+    if (options.method or best["method"], stage or best["stage"]) != (best["method"], best["stage"]):
         raise UserError(
             "--config.explain: another method or stage than the chosen "
             f"{best['method']} at {best['stage']} needs all of method, stage and threshold"

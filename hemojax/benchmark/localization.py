@@ -21,8 +21,9 @@ def bench(config: ConfigDict, workdir: Path) -> None:
     """From the data set to the report; whatever was finished before stands, and what is missing is made.
 
     Raises:
-        UserError: see `run.check`, `run.guard`, `prepare` and `loop.train`.
+        UserError: see `run.checked`, `run.guard`, `prepare` and `loop.train`.
     """
+    config = run.checked(config)
     train(config, workdir)
     epoch, variables = loop.best_variables(config, workdir)
     folder, results = workdir / "records", workdir / "results"
@@ -44,7 +45,7 @@ def bench(config: ConfigDict, workdir: Path) -> None:
 
 def train(config: ConfigDict, workdir: Path) -> None:
     """Prepare the records, train, and write the logits of every validation and test slice."""
-    run.check(config)
+    config = run.checked(config)
     run.guard(config, workdir)
     folder = workdir / "records"
     if devices.is_first_host():

@@ -24,22 +24,27 @@ FIXED_SECTIONS = ("name", "seed", "data", "model", "train")
 """What the records and the weights depend on; the other sections may change between runs in one folder."""
 
 
-def check(config: ConfigDict) -> None:
-    """Refuse a config that names something unknown before any work is done.
+def checked(config: ConfigDict) -> ConfigDict:
+    """The config with every stage under its one name (see `StagedNetwork.resolve`), as it stands in all results.
 
     Raises:
-        UserError: naming the option or the name that is nearest; or the weights to start from are missing.
+        UserError: something in it is unknown (names the option or the nearest name), or the weights are missing.
     """
     for label in config.data.labels:
         check_name(label, LABELS, "label")
     network = loop.create_network(config)
     if config.model.weights:
         pretrained.check_exists(Path(config.model.weights), config.model.name)
-    engine.build(network, config.cam.methods, config.cam.stages, seeds=config.cam.random_seeds, chunk=config.cam.chunk)
     check_name(config.data.normalisation, hounsfield.NORMALISATIONS, "normalisation")
-    targets.resolve(config.cam.target, tuple(config.data.labels))
+    config = config.copy_and_resolve_references()
+    cam = config.cam
+    for section in (cam, *(section for section in cam.values() if isinstance(section, ConfigDict))):
+        section.stages = tuple(dict.fromkeys(map(network.resolve, section.stages)))
+    engine.build(network, cam.methods, cam.stages, seeds=cam.random_seeds, chunk=cam.chunk)
+    targets.resolve(cam.target, tuple(config.data.labels))
     if config.train.batch % jax.device_count():
         raise UserError(f"--config.train.batch={config.train.batch} is not a multiple of {jax.device_count()} devices")
+    return config
 
 
 def guard(config: ConfigDict, workdir: Path) -> None:

@@ -23,7 +23,8 @@ class Explanation(NamedTuple):
 
     Attributes:
         logits: (b, outputs).
-        maps: by (stage, method): (b, h, w) at the stage's own resolution in [0, 1]; (b, seeds, h, w) of RandomCAM.
+        maps: by (stage, method), each as it was asked for: (b, h, w) at the stage's own resolution in [0, 1];
+            (b, seeds, h, w) of RandomCAM.
     """
 
     logits: Float[Array, "b outputs"]
@@ -45,7 +46,7 @@ def build(
     Args:
         network: a `StagedNetwork`; it is run with `train=False`.
         methods: names out of `METHODS`.
-        stages: names out of `network.stages`.
+        stages: names of the network's stages, as `network.resolve` knows them.
         seeds: how many maps RandomCAM draws for each image.
         chunk: how many ablated or masked inputs a device holds at once (one for each of its images if those are more).
         mesh: devices over which the batch, a multiple of their number, is divided along `devices.AXIS`.
@@ -61,8 +62,8 @@ def build(
     """
     for name in methods:
         check_name(name, tuple(METHODS), "method")
-    for name in stages:
-        check_name(name, network.stages, "stage")
+    resolved = {name: network.resolve(name) for name in stages}
+    asked = tuple(dict.fromkeys(resolved.values()))  # one stage may have been named in two ways
     needs = frozenset[str]().union(*(METHODS[name].needs for name in methods))
 
     def explain(
@@ -73,11 +74,11 @@ def build(
     ) -> Explanation:
         group = max(1, chunk // len(images))
         logits, inputs = gather(
-            network, variables, images, target, identities, stages=stages, needs=needs, seeds=seeds, group=group
+            network, variables, images, target, identities, stages=asked, needs=needs, seeds=seeds, group=group
         )
         return Explanation(
             logits,
-            {(stage, name): _heat_maps(METHODS[name], inputs[stage]) for stage in stages for name in methods},
+            {(stage, m): _heat_maps(METHODS[m], inputs[resolved[stage]]) for stage in stages for m in methods},
         )
 
     options = None if compiler_options is None else dict(compiler_options)

@@ -5,7 +5,8 @@ from functools import partial
 from typing import Any
 
 from hemojax.errors import UserError
-from hemojax.models.efficientnet_v2 import EfficientNetV2
+from hemojax.models.efficientnet import LARGE, MEDIUM, SMALL, EfficientNet
+from hemojax.models.efficientnet_tf import BASE_3, EfficientNetLite, TimmEfficientNet
 from hemojax.models.resnet import ResNet
 from hemojax.models.staged import StagedNetwork
 
@@ -14,7 +15,12 @@ MODELS: dict[str, Callable[..., StagedNetwork]] = {
     "resnet34": partial(ResNet, depths=(3, 4, 6, 3)),
     "resnet50": partial(ResNet, depths=(3, 4, 6, 3), bottleneck=True),
     "resnet101": partial(ResNet, depths=(3, 4, 23, 3), bottleneck=True),
-    "efficientnet_v2_s": EfficientNetV2,
+    "efficientnet_v2_s": partial(EfficientNet, table=SMALL),
+    "efficientnet_v2_m": partial(EfficientNet, table=MEDIUM, dropout=0.3),
+    "efficientnet_v2_l": partial(EfficientNet, table=LARGE, stem=32, dropout=0.4),
+    "tf_efficientnetv2_s": partial(TimmEfficientNet, table=SMALL),
+    "tf_efficientnetv2_b3": partial(TimmEfficientNet, table=BASE_3, stem=40, head=1536, dropout=0.3),
+    "efficientnet_lite0": EfficientNetLite,
 }
 
 
@@ -24,7 +30,7 @@ def create(name: str, outputs: int, **options: Any) -> StagedNetwork:
     Args:
         name: a key of `MODELS`.
         outputs: number of logits.
-        **options: the network's attributes: `dtype` and `axis_name`; for EfficientNetV2 also `dropout` and
+        **options: the network's attributes: `dtype` and `axis_name`; for EfficientNets also `dropout` and
             `stochastic_depth`.
 
     Raises:

@@ -20,13 +20,17 @@ def symmetric_uniform(
 
 
 class Conv(nn.Module):
-    """Convolution without a bias unless `use_bias`; `groups` is 1 or, for a depthwise one, the number of channels."""
+    """Convolution without a bias unless `use_bias`; `groups` is 1 or, for a depthwise one, the number of channels.
+
+    It pads as torchvision does, or with `same` as TensorFlow (see `convolution`).
+    """
 
     features: int
     size: int = 3
     stride: int = 1
     groups: int = 1
     use_bias: bool = False
+    same: bool = False
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -35,7 +39,7 @@ class Conv(nn.Module):
         param_dtype = jnp.promote_types(jnp.float32, self.dtype)
         shape = (self.size, self.size, x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", kaiming_fan_out, shape, param_dtype)
-        y = convolution(x, kernel.astype(self.dtype), self.stride)
+        y = convolution(x, kernel.astype(self.dtype), self.stride, self.same)
         if self.use_bias:
             y += self.param("bias", nn.initializers.zeros, (self.features,), param_dtype).astype(self.dtype)
         return y

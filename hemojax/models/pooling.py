@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from hemojax.models.convolution import windows
 
+PADDING = ((1, 1), (1, 1))
 # (row of the window, offset of the window): the windows that see an even row, and those that see an odd one
 SEEN_BY = (((1, 0),), ((2, 0), (0, 1)))
 
@@ -22,7 +23,7 @@ def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
 
 
 def _xla_max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+    return nn.max_pool(x, (3, 3), (2, 2), PADDING)
 
 
 def _xla_cotangent(x: Float[Array, "b h w c"], dy: Float[Array, "b h2 w2 c"]) -> Float[Array, "b h w c"]:
@@ -32,7 +33,7 @@ def _xla_cotangent(x: Float[Array, "b h w c"], dy: Float[Array, "b h2 w2 c"]) ->
 def _gathered_cotangent(x: Float[Array, "b h w c"], dy: Float[Array, "b h2 w2 c"]) -> Float[Array, "b h w c"]:
     """Each position gathers from the windows that see it; even and odd rows and columns are computed apart."""
     best, winner = jnp.full_like(dy, -jnp.inf), jnp.full(dy.shape, -1, jnp.int8)
-    for tap, window in enumerate(windows(x, 3, 2, -jnp.inf)):
+    for tap, window in enumerate(windows(x, 3, 2, PADDING, -jnp.inf)):
         winner = jnp.where(window > best, jnp.int8(tap), winner)
         best = jnp.maximum(window, best)
     batch, rows, columns, channels = dy.shape

@@ -63,8 +63,13 @@ class ResNet(StagedNetwork):
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """The stem, then stage1 to stage4 (torchvision's layer1 to layer4)."""
+        """The stem, then stage1 to stage4."""
         return ("stem", *(f"stage{i}" for i in range(1, len(self.depths) + 1)))
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Stages by torchvision's names, layer1 to layer4."""
+        return {f"layer{i}": stage for i, stage in enumerate(self.stages) if i > 0}
 
     def run_stage(self, name: str, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 c2"]:
         """Output of one stage."""

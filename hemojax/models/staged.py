@@ -33,6 +33,24 @@ class StagedNetwork(nn.Module):
         raise NotImplementedError
 
     @property
+    def aliases(self) -> dict[str, str]:
+        """Stages by the names that their outputs have in the PyTorch libraries."""
+        return {}
+
+    @nn.nowrap
+    def resolve(self, name: str) -> str:
+        """The stage called `name`, which is its own name or one of `aliases`.
+
+        Raises:
+            UserError: there is no such stage.
+        """
+        if name in self.stages:
+            return name
+        if name not in self.aliases:
+            raise UserError(f"no stage {name!r}; the stages are {', '.join(self.stages)}")
+        return self.aliases[name]
+
+    @property
     def param_dtype(self) -> DTypeLike:
         """float32, or float64 where the computation is in float64."""
         return jnp.promote_types(jnp.float32, self.dtype)
@@ -72,7 +90,7 @@ class StagedNetwork(nn.Module):
             x: images (NHWC), or the output of stage `after` where that is given.
             train: batch norm takes the statistics of the batch (and updates the running ones, collection
                 "batch_stats"), dropout and stochastic depth are active (random numbers "dropout").
-            after: start behind this stage.
+            after: start behind this stage (any name that `resolve` knows).
             until: stop at this stage's output.
 
         Returns:
@@ -81,8 +99,8 @@ class StagedNetwork(nn.Module):
         Raises:
             UserError: a stage is unknown, or `until` does not come after `after`.
         """
-        first = 0 if after is None else self._index(after) + 1
-        last = len(self.stages) if until is None else self._index(until) + 1
+        first = 0 if after is None else self.stages.index(self.resolve(after)) + 1
+        last = len(self.stages) if until is None else self.stages.index(self.resolve(until)) + 1
         if until is not None and first >= last:
             raise UserError(f"stage {until!r} does not come after stage {after!r}")
         x = x.astype(self.dtype)
@@ -99,8 +117,3 @@ class StagedNetwork(nn.Module):
         x = self.perturb(name, x)
         self.sow("intermediates", name, x, init_fn=lambda: None, reduce_fn=lambda _, new: new)
         return x
-
-    def _index(self, stage: str) -> int:
-        if stage not in self.stages:
-            raise UserError(f"unknown stage {stage!r}; the stages are {', '.join(self.stages)}")
-        return self.stages.index(stage)

@@ -10,6 +10,7 @@ from hemojax import cam
 from hemojax.cam import targets
 from hemojax.cam.inputs import gather, tapped
 from hemojax.errors import UserError
+from hemojax.models import create
 
 # Unoptimised programs compile sooner.
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
@@ -140,13 +141,20 @@ def test_one_compilation_for_each_shape():
     assert engine._cache_size() == 1
 
 
+def test_a_stage_may_be_named_in_two_ways():
+    maps = cam.build(NETWORK, ("gradcam",), ("last", "stage3"))(
+        VARIABLES, images(1), targets.fixed(0, 1), IDENTITIES[:1]
+    ).maps
+    assert np.array_equal(maps["last", "gradcam"], maps["stage3", "gradcam"])
+
+
 @pytest.mark.parametrize(
     ("methods", "stages", "message"),
     [
         (["gradcamm"], ["stage1"], "no method 'gradcamm': did you mean 'gradcam'"),
-        (["gradcam"], ["stage9"], "no stage 'stage9': did you mean 'stage"),
+        (["gradcam"], ["stage9"], "no stage 'stage9'; the stages are stem, stage1"),
     ],
 )
 def test_unknown_names(methods, stages, message):
     with pytest.raises(UserError, match=message):
-        cam.build(NETWORK, methods, stages)
+        cam.build(create("resnet18", 1), methods, stages)

@@ -15,6 +15,9 @@ class Toy(nn.Module):
     activation: str = "silu"
     stages: tuple[str, ...] = ("stage1", "stage2", "stage3")
 
+    def resolve(self, name):
+        return {"last": self.stages[-1]}.get(name, name)
+
     @nn.compact
     def __call__(self, x, train=False, after=None, until=None):
         first = 0 if after is None else self.stages.index(after) + 1

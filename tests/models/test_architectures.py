@@ -9,7 +9,8 @@ from flax.traverse_util import flatten_dict
 
 from hemojax.errors import UserError
 from hemojax.models import create
-from hemojax.models.efficientnet_v2 import SMALL, EfficientNetV2, StageSpec
+from hemojax.models.efficientnet import SMALL, EfficientNet, StageSpec
+from hemojax.models.efficientnet_tf import relu6
 from hemojax.models.layers import StochasticDepth
 from hemojax.models.resnet import ResNet
 
@@ -25,16 +26,21 @@ def count(tree):
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters"),  # torchvision's documentation
+    ("name", "parameters"),  # as torchvision and timm document them, and of EfficientNet-Lite0 its package's
     [
         ("resnet18", 11_689_512),
         ("resnet34", 21_797_672),
         ("resnet50", 25_557_032),
         ("resnet101", 44_549_160),
         ("efficientnet_v2_s", 21_458_488),
+        ("efficientnet_v2_m", 54_139_356),
+        ("efficientnet_v2_l", 118_515_272),
+        ("tf_efficientnetv2_s", 21_458_488),
+        ("tf_efficientnetv2_b3", 14_358_406),
+        ("efficientnet_lite0", 4_652_008),
     ],
 )
-def test_parameter_counts_are_torchvisions(name, parameters):
+def test_parameter_counts_are_the_published_ones(name, parameters):
     assert count(shapes(name)["params"]) == parameters
 
 
@@ -48,6 +54,12 @@ def test_parameter_counts_are_torchvisions(name, parameters):
         ("efficientnet_v2_s", {"stem": (48, 38, 24), "stage1": (48, 38, 24), "stage2": (24, 19, 48),
                                "stage3": (12, 10, 64), "stage4": (6, 5, 128), "stage5": (6, 5, 160),
                                "stage6": (3, 3, 256), "head": (3, 3, 1280)}),
+        ("tf_efficientnetv2_b3", {"stem": (48, 38, 40), "stage1": (48, 38, 16), "stage2": (24, 19, 40),
+                                  "stage3": (12, 10, 56), "stage4": (6, 5, 112), "stage5": (6, 5, 136),
+                                  "stage6": (3, 3, 232), "head": (3, 3, 1536)}),
+        ("efficientnet_lite0", {"stem": (48, 38, 32), "stage1": (48, 38, 16), "stage2": (24, 19, 24),
+                                "stage3": (12, 10, 40), "stage4": (6, 5, 80), "stage5": (6, 5, 112),
+                                "stage6": (3, 3, 192), "stage7": (3, 3, 320), "head": (3, 3, 1280)}),
     ],
 )  # fmt: skip
 def test_stage_shapes(name, stages):
@@ -56,10 +68,31 @@ def test_stage_shapes(name, stages):
 
 
 @pytest.mark.parametrize(
+    ("name", "path", "tensor"),
+    [
+        ("resnet18", ("layer1_0", "downsample_1", "mean"), "layer1.0.downsample.1.running_mean"),
+        ("efficientnet_v2_s", ("features_4_0", "block_2", "fc1", "kernel"), "features.4.0.block.2.fc1.weight"),
+        ("tf_efficientnetv2_s", ("features_0", "0", "kernel"), "conv_stem.weight"),
+        ("tf_efficientnetv2_s", ("features_1_1", "block_0", "0", "kernel"), "blocks.0.1.conv.weight"),
+        ("tf_efficientnetv2_s", ("features_2_0", "block_1", "1", "var"), "blocks.1.0.bn2.running_var"),
+        ("tf_efficientnetv2_s", ("features_4_5", "block_2", "fc2", "bias"), "blocks.3.5.se.conv_expand.bias"),
+        ("tf_efficientnetv2_s", ("features_7", "1", "scale"), "bn2.weight"),
+        ("tf_efficientnetv2_s", ("classifier_1", "bias"), "classifier.bias"),
+        ("efficientnet_lite0", ("features_0", "1", "scale"), "_bn0.weight"),
+        ("efficientnet_lite0", ("features_3_1", "block_1", "0", "kernel"), "_blocks.4._depthwise_conv.weight"),
+        ("efficientnet_lite0", ("features_8", "0", "kernel"), "_conv_head.weight"),
+        ("efficientnet_lite0", ("classifier_1", "kernel"), "_fc.weight"),
+    ],
+)
+def test_tensors_have_the_names_of_the_torch_libraries(name, path, tensor):
+    assert create(name, 1).torch_name(path) == tensor
+
+
+@pytest.mark.parametrize(
     ("network", "head", "bound"),
     [
         (ResNet(100, depths=(1, 1), bottleneck=True), "fc", 512**-0.5),
-        (EfficientNetV2(100, table=(StageSpec(False, 4, 2, 64, 1),)), "classifier_1", 100**-0.5),
+        (EfficientNet(100, stem=64, table=(StageSpec(False, 4, 2, 64, 1),)), "classifier_1", 100**-0.5),
     ],
 )
 def test_initial_values_are_torchvisions(network, head, bound):
@@ -95,7 +128,7 @@ def test_stochastic_depth_grows_linearly_with_the_block():
 def test_each_random_rate_acts_in_training_alone(option):
     table = (StageSpec(True, 1, 1, 4, 2),)
     x = jax.random.normal(jax.random.key(0), (8, 8, 8, 3))
-    network = EfficientNetV2(1, table=table, **{"dropout": 0.0, "stochastic_depth": 0.0, option: 0.5})
+    network = EfficientNet(1, table=table, **{"dropout": 0.0, "stochastic_depth": 0.0, option: 0.5})
     variables = jax.jit(network.init)(jax.random.key(0), x)
 
     @jax.jit
@@ -115,9 +148,15 @@ def test_compute_dtypes():
     kept = {name: variables[name] for name in ("params", "batch_stats")}
     assert {leaf.dtype for leaf in jax.tree.leaves(kept)} == {jnp.dtype("float32")}
     with jax.enable_x64(True):
-        network = EfficientNetV2(2, dtype=jnp.float64, table=SMALL[2:4])
+        network = EfficientNet(2, dtype=jnp.float64, table=SMALL[2:4])
         logits, variables = jax.eval_shape(network.init_with_output, jax.random.key(0), x)
         assert {leaf.dtype for leaf in jax.tree.leaves((logits, variables))} == {jnp.dtype("float64")}
+
+
+def test_relu6_is_torchs():
+    x = jnp.array([-1.0, 0.0, 2.0, 6.0, 7.0, jnp.nan])
+    np.testing.assert_array_equal(relu6(x), [0, 0, 2, 6, 6, np.nan])
+    np.testing.assert_array_equal(jax.grad(lambda x: relu6(x).sum())(x[:5]), [0, 0, 1, 0, 0])
 
 
 def test_unknown_names_and_options_are_refused():

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hemojax.models.convolution import convolution, xla_convolution
+from hemojax.models.convolution import convolution
 
 
 def operands(size, inputs, outputs, depthwise, shape=(7, 10)):
@@ -13,23 +13,37 @@ def operands(size, inputs, outputs, depthwise, shape=(7, 10)):
     return jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32)
 
 
-def outputs_and_cotangents(form, x, kernel, stride):
-    y, pullback = jax.vjp(lambda x, kernel: form(x, kernel, stride), x, kernel)
+def reference(x, kernel, stride, same=False):
+    """JAX's own convolution."""
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        "SAME" if same else [(kernel.shape[0] // 2,) * 2] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[-1] // kernel.shape[2],
+    )
+
+
+def outputs_and_cotangents(form, x, kernel, stride, same):
+    y, pullback = jax.vjp(lambda x, kernel: form(x, kernel, stride, same), x, kernel)
     return (y, *pullback(jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape)))
 
 
+@pytest.mark.parametrize("same", [False, True])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("shape", [(8, 8), (7, 10), (1, 2)])
 @pytest.mark.parametrize(
     ("size", "inputs", "outputs", "depthwise"),
-    [(3, 5, 5, True), (1, 5, 3, False), (3, 3, 4, False)],
+    [(3, 5, 5, True), (5, 4, 4, True), (1, 5, 3, False), (3, 3, 4, False), (3, 6, 2, False), (7, 3, 2, False)],
 )
-def test_equals_xla_forward_and_backward(size, inputs, outputs, depthwise, shape, stride):
+def test_equals_jaxs_own_forward_and_backward(size, inputs, outputs, depthwise, shape, stride, same):
     x, kernel = operands(size, inputs, outputs, depthwise, shape)
-    ours = jax.jit(lambda x, k: outputs_and_cotangents(convolution, x, k, stride))(x, kernel)
-    xla = jax.jit(lambda x, k: outputs_and_cotangents(xla_convolution, x, k, stride))(x, kernel)
-    for ours_, xla_ in zip(ours, xla, strict=True):
-        np.testing.assert_allclose(ours_, xla_, rtol=1e-5, atol=1e-5)
+    ours = jax.jit(lambda x, k: outputs_and_cotangents(convolution, x, k, stride, same))(x, kernel)
+    theirs = jax.jit(lambda x, k: outputs_and_cotangents(reference, x, k, stride, same))(x, kernel)
+    for name, our, their in zip(("y", "dx", "dkernel"), ours, theirs, strict=True):
+        assert our.shape == their.shape
+        np.testing.assert_allclose(our, their, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 def test_the_depthwise_form_differentiates_twice():
@@ -41,14 +55,14 @@ def test_the_depthwise_form_differentiates_twice():
 
         return jax.jit(jax.grad(lambda x: (jax.grad(loss)(x) ** 2).sum()))(x)
 
-    np.testing.assert_allclose(curvature(convolution), curvature(xla_convolution), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(curvature(convolution), curvature(reference), rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("transform", ["jit", "vmap", "pmap"])
 def test_transforms_keep_the_depthwise_form_and_its_gradient(transform):
     x, kernel = operands(3, 4, 4, True)
     gradient = jax.grad(lambda x, kernel: (convolution(x, kernel, 2) ** 2).sum(), argnums=1)
-    expected = jax.grad(lambda x, kernel: (xla_convolution(x, kernel, 2) ** 2).sum(), argnums=1)(x, kernel)
+    expected = jax.grad(lambda x, kernel: (reference(x, kernel, 2) ** 2).sum(), argnums=1)(x, kernel)
     if transform == "jit":
         got = jax.jit(gradient)(x, kernel)
     else:

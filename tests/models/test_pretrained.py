@@ -9,7 +9,7 @@ from configs import smoke
 from hemojax.benchmark import run
 from hemojax.errors import UserError
 from hemojax.models import MODELS
-from hemojax.models.efficientnet_v2 import EfficientNetV2, StageSpec
+from hemojax.models.efficientnet import EfficientNet, StageSpec
 from hemojax.models.pretrained import IMAGENET, load, save, state_dict
 from hemojax.models.resnet import ResNet
 
@@ -85,7 +85,7 @@ def test_every_tensor_arrives(tmp_path, suffix):
     "network",
     [
         ResNet(3, depths=(1, 1), bottleneck=True),
-        EfficientNetV2(3, table=(StageSpec(True, 4, 2, 16, 1), StageSpec(False, 4, 2, 24, 2))),
+        EfficientNet(3, stem=16, table=(StageSpec(True, 4, 2, 16, 1), StageSpec(False, 4, 2, 24, 2))),
     ],
 )
 def test_every_kind_of_block_comes_back(tmp_path, network):

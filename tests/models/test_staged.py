@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from hemojax.errors import UserError
-from hemojax.models.efficientnet_v2 import EfficientNetV2, StageSpec
+from hemojax.models.efficientnet import EfficientNet, StageSpec
 from hemojax.models.resnet import ResNet
 
 TABLE = (StageSpec(True, 4, 2, 8, 1), StageSpec(False, 6, 1, 8, 1))
-NETWORKS = {"resnet": ResNet(3, depths=(1, 1)), "efficientnet_v2": EfficientNetV2(3, table=TABLE)}
+NETWORKS = {"resnet": ResNet(3, depths=(1, 1)), "efficientnet_v2": EfficientNet(3, table=TABLE)}
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -70,9 +70,34 @@ def test_a_perturbation_is_added_to_the_stage():
 
 
 @pytest.mark.parametrize(
+    ("network", "name", "stage"),
+    [
+        ("resnet", "stage2", "stage2"),
+        ("resnet", "layer2", "stage2"),
+        ("efficientnet_v2", "features[0]", "stem"),
+        ("efficientnet_v2", "features[2]", "stage2"),
+        ("efficientnet_v2", "features[3]", "head"),
+        ("efficientnet_v2", "blocks[0]", "stage1"),
+    ],
+)
+def test_stages_have_the_names_of_the_torch_libraries_too(network, name, stage):
+    network = NETWORKS[network]
+    assert network.resolve(name) == stage
+    (by_name, _), (by_stage, _) = (
+        jax.eval_shape(
+            lambda until=until: network.init_with_output(jax.random.key(0), jnp.ones((1, 32, 32, 3)), until=until)
+        )
+        for until in (name, stage)
+    )
+    assert by_name.shape == by_stage.shape
+
+
+@pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ({"until": "stage9"}, "unknown stage 'stage9'; the stages are stem, stage1"),
+        ({"until": "stage9"}, "no stage 'stage9'; the stages are stem, stage1"),
+        ({"until": "features[1]"}, "no stage 'features\\[1\\]'"),
+        ({"after": "layer2", "until": "stage1"}, "'stage1' does not come after stage 'layer2'"),
         ({"after": "stage2", "until": "stage2"}, "'stage2' does not come after stage 'stage2'"),
     ],
 )

@@ -1,0 +1,197 @@
+"""EfficientNets: EfficientNetV2 (Tan and Le 2021, arXiv:2104.00298) with torchvision's arithmetic and names.
+
+Other libraries' EfficientNets differ in their tables, in how they pad, in the activation and in whether they have
+squeeze-excitation: see `efficientnet_tf`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from hemojax.models.layers import BatchNorm, Conv, StochasticDepth, symmetric_uniform
+from hemojax.models.staged import StagedNetwork
+
+
+class StageSpec(NamedTuple):
+    """One row of an architecture's table: a run of equal blocks, the first of which may stride.
+
+    `size` is that of the kernels that are not 1x1.
+    """
+
+    fused: bool
+    expansion: int
+    stride: int
+    features: int
+    depth: int
+    size: int = 3
+
+
+# Table 4 of the paper and those of its code, as torchvision has them
+SMALL = (
+    StageSpec(True, 1, 1, 24, 2),
+    StageSpec(True, 4, 2, 48, 4),
+    StageSpec(True, 4, 2, 64, 4),
+    StageSpec(False, 4, 2, 128, 6),
+    StageSpec(False, 6, 1, 160, 9),
+    StageSpec(False, 6, 2, 256, 15),
+)
+MEDIUM = (
+    StageSpec(True, 1, 1, 24, 3),
+    StageSpec(True, 4, 2, 48, 5),
+    StageSpec(True, 4, 2, 80, 5),
+    StageSpec(False, 4, 2, 160, 7),
+    StageSpec(False, 6, 1, 176, 14),
+    StageSpec(False, 6, 2, 304, 18),
+    StageSpec(False, 6, 1, 512, 5),
+)
+LARGE = (
+    StageSpec(True, 1, 1, 32, 4),
+    StageSpec(True, 4, 2, 64, 7),
+    StageSpec(True, 4, 2, 96, 7),
+    StageSpec(False, 4, 2, 192, 10),
+    StageSpec(False, 6, 1, 224, 19),
+    StageSpec(False, 6, 2, 384, 25),
+    StageSpec(False, 6, 1, 640, 7),
+)
+
+
+class ConvNorm(nn.Module):
+    """Convolution, batch norm (epsilon 1e-3) and, unless `linear`, the activation."""
+
+    features: int
+    size: int
+    stride: int = 1
+    groups: int = 1
+    linear: bool = False
+    same: bool = False
+    activation: Callable[[Array], Array] = jax.nn.silu
+    dtype: DTypeLike = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 c2"]:
+        """Runs the layers."""
+        conv = Conv(self.features, self.size, self.stride, self.groups, same=self.same, dtype=self.dtype, name="0")
+        x = BatchNorm(1e-3, self.dtype, self.axis_name, name="1")(conv(x), train)
+        return x if self.linear else self.activation(x)
+
+
+class SqueezeExcitation(nn.Module):
+    """Scales each channel by a gate computed, in the dtype of x, from the means of all channels."""
+
+    squeezed: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Applies the gates."""
+        conv = partial(Conv, size=1, use_bias=True, dtype=x.dtype)
+        gate = jax.nn.silu(conv(self.squeezed, name="fc1")(x.mean((1, 2), keepdims=True)))
+        return x * jax.nn.sigmoid(conv(x.shape[-1], name="fc2")(gate))
+
+
+class Block(nn.Module):
+    """MBConv, or FusedMBConv where `spec.fused`: expansion and depthwise convolution are then one dense convolution.
+
+    Where there is nothing to expand, a fused block has no projection and an MBConv no expansion.
+
+    Attributes:
+        spec: the stage's row of the table.
+        stride: the block's own.
+        squeeze: whether an MBConv has squeeze-excitation.
+        drop_rate: of its stochastic depth.
+        layer: makes a `ConvNorm` of the network's arithmetic.
+    """
+
+    spec: StageSpec
+    stride: int
+    squeeze: bool
+    drop_rate: float
+    layer: Callable[..., ConvNorm]
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 c2"]:
+        """Runs the block."""
+        layer, spec, inputs = self.layer, self.spec, x.shape[-1]
+        wide = inputs * spec.expansion
+        y = x
+        if spec.fused and spec.expansion == 1:
+            y = layer(spec.features, spec.size, self.stride, name="block_0")(y, train)
+        elif spec.fused:
+            y = layer(wide, spec.size, self.stride, name="block_0")(y, train)
+            y = layer(spec.features, 1, linear=True, name="block_1")(y, train)
+        else:
+            if spec.expansion > 1:
+                y = layer(wide, 1, name="block_0")(y, train)
+            y = layer(wide, spec.size, self.stride, groups=wide, name="block_1")(y, train)
+            if self.squeeze:
+                y = SqueezeExcitation(max(1, inputs // 4), name="block_2")(y)
+            y = layer(spec.features, 1, linear=True, name="block_3")(y, train)
+        if self.stride != 1 or inputs != spec.features:
+            return y
+        return x + StochasticDepth(self.drop_rate, name="stochastic_depth")(y, train)
+
+
+class EfficientNet(StagedNetwork):
+    """An EfficientNet: stem, the table's stages and head, torchvision's `features[0]`, `features[1]` and so on.
+
+    Attributes:
+        table: the stages between stem and head.
+        stem: channels of the stem.
+        head: channels of the head.
+        dropout: rate before the classifier.
+        stochastic_depth: rate that the blocks approach, linearly from 0 at the first one.
+        same: convolutions pad as TensorFlow's do.
+        squeeze: blocks that are not fused have squeeze-excitation.
+        activation: after every batch norm but a block's last.
+    """
+
+    table: tuple[StageSpec, ...] = SMALL
+    stem: int = 24
+    head: int = 1280
+    dropout: float = 0.2
+    stochastic_depth: float = 0.2
+    same: bool = False
+    squeeze: bool = True
+    activation: Callable[[Array], Array] = jax.nn.silu
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages, first to last."""
+        return ("stem", *(f"stage{i}" for i in range(1, len(self.table) + 1)), "head")
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Stages by the modules that end them: torchvision's `features[0]` to the head, timm's `blocks[0]` on."""
+        torchvision = {f"features[{i}]": stage for i, stage in enumerate(self.stages)}
+        return torchvision | {f"blocks[{i}]": stage for i, stage in enumerate(self.stages[1:-1])}
+
+    def run_stage(self, name: str, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 c2"]:
+        """Output of one stage."""
+        layer = partial(
+            ConvNorm, same=self.same, activation=self.activation, dtype=self.dtype, axis_name=self.axis_name
+        )
+        stage = self.stages.index(name)
+        if name == "stem":
+            return layer(self.stem, 3, 2, name="features_0")(x, train)
+        if name == "head":
+            return layer(self.head, 1, name=f"features_{stage}")(x, train)
+        spec = self.table[stage - 1]
+        before, blocks = sum(s.depth for s in self.table[: stage - 1]), sum(s.depth for s in self.table)
+        for i in range(spec.depth):
+            stride = spec.stride if i == 0 else 1
+            rate = self.stochastic_depth * (before + i) / blocks
+            x = Block(spec, stride, self.squeeze, rate, layer, name=f"features_{stage}_{i}")(x, train)
+        return x
+
+    def classify(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b outputs"]:
+        """Mean over the positions, dropout and a linear layer."""
+        x = nn.Dropout(self.dropout, deterministic=not train)(x.mean((1, 2)))
+        uniform = partial(symmetric_uniform, bound=self.outputs**-0.5)
+        dense = partial(nn.Dense, dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=uniform)
+        return dense(self.outputs, name="classifier_1")(x)

@@ -1,0 +1,27 @@
+import pytest
+
+from configs import smoke
+from hemojax.benchmark import explain, run
+from hemojax.errors import UserError
+from hemojax.training import loop
+
+
+def test_stages_by_other_names_become_the_networks_own():
+    config = smoke.get_config()
+    config.cam.stages = ("layer2", "stage2", "layer4")
+    config.cam.scorecam.stages = ("layer2",)
+    checked = run.checked(config)
+    assert checked.cam.stages == ("stage2", "stage4")
+    assert checked.cam.scorecam.stages == ("stage2",)
+    assert config.cam.stages == ("layer2", "stage2", "layer4")
+    assert run.checked(checked) == checked
+
+
+def test_the_stage_to_explain_may_have_another_name(tmp_path):
+    config = smoke.get_config()
+    config.explain.update(method="gradcam", stage="layer3", threshold=0.5)
+    network = loop.create_network(config)
+    assert explain.choose(config.explain, network, tmp_path) == ("gradcam", "stage3", 0.5)
+    config.explain.stage = "layer9"
+    with pytest.raises(UserError, match="no stage 'layer9'; the stages are stem, stage1"):
+        explain.choose(config.explain, network, tmp_path)
