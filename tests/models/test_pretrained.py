@@ -186,6 +186,6 @@ def test_missing_weights_are_refused_before_any_work(tmp_path, name):
     config.model.name, config.model.weights = name, str(tmp_path / "weights.pth")
     config.cam.stages = config.cam.scorecam.stages = config.cam.ablationcam.stages = ("stage2",)
     with pytest.raises(UserError) as error:
-        run.check(config)
+        run.checked(config)
     assert str(error.value).startswith(f"--config.model.weights={tmp_path}/weights.pth: no such file; ")
     assert IMAGENET.get(name, f"state dict of {name}") in str(error.value)
