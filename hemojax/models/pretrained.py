@@ -66,7 +66,14 @@ def load(path: Path, network: StagedNetwork, variables: Mapping[str, Any]) -> di
         UserError: the file cannot be read, or tensors are missing, unexpected or of another shape (the message names
             each).
     """
-    tensors = {name: tensor for name, tensor in _read(path).items() if not name.endswith("num_batches_tracked")}
+    return fit(_read(path), path, network, variables)
+
+
+def fit(
+    tensors: Mapping[str, np.ndarray], source: object, network: StagedNetwork, variables: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What `load` does, with the tensors of a state dict that comes from `source`, which messages name."""
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
     loaded = {name: flatten_dict(dict(variables[name])) for name in COLLECTIONS if name in variables}
     faults = []
     for collection in loaded.values():
@@ -84,7 +91,7 @@ def load(path: Path, network: StagedNetwork, variables: Mapping[str, Any]) -> di
                 faults.append(f"{name} of shape {tensor.shape} for {value.shape} (both as the network has them)")
     faults += [f"unexpected {ascii(name)[1:-1]}" for name in tensors]
     if faults:
-        raise UserError(f"{path} does not fit the network: {'; '.join(faults)}")
+        raise UserError(f"{source} does not fit the network: {'; '.join(faults)}")
     return {**variables, **{name: unflatten_dict(collection) for name, collection in loaded.items()}}
 
 

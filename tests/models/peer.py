@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict, unflatten_dict
+
+from hemojax.models import pretrained
 
 torch = pytest.importorskip("torch", reason="needs requirements-compare.txt (torch)")
 
@@ -35,17 +36,13 @@ def variables_of(theirs, network):
     """The weights of their network as variables of ours, in its dtype; every tensor has to find its place."""
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), network.param_dtype)
     shapes = jax.eval_shape(network.init, jax.random.key(0), images)
-    tensors = {name: t.detach().numpy() for name, t in theirs.state_dict().items() if "num_batches" not in name}
-    variables = {}
-    for collection in ("params", "batch_stats"):
-        leaves = flatten_dict(shapes[collection])
-        for path, leaf in leaves.items():
-            tensor = tensors.pop(network.torch_name(path))
-            tensor = tensor.transpose({4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}[tensor.ndim])
-            assert tensor.shape == leaf.shape, path
-            leaves[path] = jnp.array(tensor, leaf.dtype)  # a copy: training changes their tensors in place
-        variables[collection] = unflatten_dict(leaves)
-    assert not tensors
+    shapes = {collection: shapes[collection] for collection in pretrained.COLLECTIONS}
+    # copies: training changes their tensors in place
+    tensors = {name: t.detach().numpy().copy() for name, t in theirs.state_dict().items()}
+    variables = pretrained.fit(tensors, "their network", network, shapes)
+    # a linear layer that was left as it was would still be a mere shape
+    leaves = zip(jax.tree.leaves(variables), jax.tree.leaves(shapes), strict=True)
+    assert all(isinstance(leaf, jax.Array) and leaf.shape == shape.shape for leaf, shape in leaves)
     return variables
 
 

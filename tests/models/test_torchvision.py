@@ -16,18 +16,12 @@ from hemojax.models.efficientnet import EfficientNet, StageSpec
 pytestmark = pytest.mark.peers
 torchvision = pytest.importorskip("torchvision", reason="needs requirements-compare.txt (torchvision)")
 efficientnet = torchvision.models.efficientnet
+stage_modules = pytest.importorskip("hemojax.benchmark.peers").stage_modules
 
 
 def their_network(name):
     torch.manual_seed(0)
     return peer.randomised(getattr(torchvision.models, name)(num_classes=3))
-
-
-def modules_of(network):
-    """The modules that end our stages."""
-    if isinstance(network, torchvision.models.ResNet):
-        return [network.maxpool, network.layer1, network.layer2, network.layer3, network.layer4]
-    return list(network.features)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +39,7 @@ def modules_of(network):
 )
 def test_logits_and_every_stage_with_its_gradient(name, shape):
     create = partial(models.create, name, 3)
-    peer.assert_float64_agrees(their_network(name), modules_of, create, peer.random_images(*shape))
+    peer.assert_float64_agrees(their_network(name), stage_modules, create, peer.random_images(*shape))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_v2_s"])
