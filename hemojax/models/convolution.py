@@ -1,9 +1,13 @@
 """2-D convolution: the form that is fastest on the platform it is compiled for.
 
-On a GPU or TPU every convolution is XLA's own. On a CPU three of its convolutions are slow, and are replaced here:
-the depthwise one (20 to 80 times slower than shifted multiply-adds), the one of an image (5 times slower than a
-matrix product of its patches), and the kernel's cotangent where the input is wide and of few channels (2 times). A 1x1
-convolution is a matrix product everywhere.
+On a GPU or TPU every convolution is XLA's own. On a CPU most of XLA's convolutions are slow, and are replaced here:
+
+- depthwise ones (20 to 80 times slower than shifted multiply-adds);
+- 3x3 ones of stride 1, and the cotangents of their inputs (1.5 to 3 times slower than Winograd's form, see `winograd`);
+- those of an image, and the strided ones of few channels (2 to 4 times slower than a matrix product of the patches);
+- the cotangents of 3x3 kernels (up to 5 times slower than a product of patches of whichever side has fewer channels).
+
+A 1x1 convolution is a matrix product everywhere.
 
 The platform is chosen when a program is lowered (`jax.lax.platform_dependent`). Forward and backward choose each for
 themselves, inside a `custom_vjp`: differentiated as a whole, the choice would keep the residuals of both branches.
@@ -16,11 +20,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from hemojax.models import winograd
+from hemojax.models.groups import in_groups
+
 Padding = tuple[tuple[int, int], tuple[int, int]]
 """Rows of zeros above and below, columns left and right."""
 
-IMAGE_CHANNELS = 4  # up to this many, patches are also the faster form of the forward pass
-FEW_CHANNELS = 48  # up to this many, patches are the faster form of the kernel's cotangent
+FEW_CHANNELS = 48  # up to this many, patches are the faster form of a strided convolution, and of a kernel's cotangent
+PATCH_BYTES = 6 * 2**20  # of a group's patches: enough to share among cores, and not more than a cache holds
 
 
 def convolution(
@@ -47,9 +54,10 @@ def convolution(
     if size == 1:
         x = x[:, ::stride, ::stride]  # as matrices: on a CPU the backward pass is then faster by a fifth
         return (x.reshape(-1, inputs) @ kernel[0, 0]).reshape(*x.shape[:3], outputs)
+    if winograd.pays(x, kernel, stride):
+        return _by_platform(x, kernel, stride, padding, winograd_product, winograd_vjp)
     if size == 3 and inputs <= FEW_CHANNELS:
-        form = patches_product if inputs <= IMAGE_CHANNELS else xla_convolution
-        return _by_platform(x, kernel, stride, padding, form, patches_vjp)
+        return _by_platform(x, kernel, stride, padding, patches_product, patches_vjp)
     return xla_convolution(x, kernel, stride, padding)
 
 
@@ -81,8 +89,15 @@ def patches_product(
     x: Float[Array, "b h w c"], kernel: Float[Array, "s s c co"], stride: int, padding: Padding
 ) -> Float[Array, "b h2 w2 co"]:
     """The convolution as a matrix product of the patches of x."""
-    patches = jnp.concatenate(windows(x, kernel.shape[0], stride, padding), axis=-1)
-    return patches @ kernel.reshape(-1, kernel.shape[-1])
+    size, _, inputs, outputs = kernel.shape
+    height, width = (-(-n // stride) for n in x.shape[1:3])
+    taps = kernel.reshape(-1, outputs)
+
+    def product(x: Float[Array, "g h w c"]) -> Float[Array, "g h2 w2 co"]:
+        return jnp.concatenate(windows(x, size, stride, padding), axis=-1) @ taps
+
+    image_bytes = height * width * size**2 * inputs * x.dtype.itemsize
+    return jax.lax.map(product, in_groups(x, PATCH_BYTES // image_bytes)).reshape(-1, height, width, outputs)
 
 
 def patches_vjp(
@@ -92,16 +107,45 @@ def patches_vjp(
     stride: int,
     padding: Padding,
 ) -> tuple[Float[Array, "b h w c"], Float[Array, "s s c co"]]:
-    """Cotangents of x (by XLA) and of the kernel (image by image, so that the patches of one stay in cache)."""
+    """Cotangents of x (by XLA) and of the kernel (see `patches_kernel_cotangent`)."""
     _, x_pullback = jax.vjp(lambda x: xla_convolution(x, kernel, stride, padding), x)
-    rows = jnp.zeros((kernel[..., 0].size, kernel.shape[-1]), kernel.dtype)
+    return x_pullback(dy)[0], patches_kernel_cotangent(x, dy, len(kernel), stride, padding)
 
-    def add_image(total, image):
-        x, dy = image
-        patches = jnp.concatenate(windows(x[None], kernel.shape[0], stride, padding), axis=-1)
+
+def patches_kernel_cotangent(
+    x: Float[Array, "b h w c"], dy: Float[Array, "b h2 w2 co"], size: int, stride: int, padding: Padding
+) -> Float[Array, "s s c co"]:
+    """A kernel's cotangent as a product of the patches of x with dy, image by image so that they stay in cache."""
+
+    def add_image(total: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
+        x, dy = pair
+        patches = jnp.concatenate(windows(x[None], size, stride, padding), axis=-1)
         return total + jnp.tensordot(patches[0], dy, ((0, 1), (0, 1))), None
 
-    return x_pullback(dy)[0], jax.lax.scan(add_image, rows, (x, dy))[0].reshape(kernel.shape)
+    zeros = jnp.zeros((size**2 * x.shape[-1], dy.shape[-1]), x.dtype)
+    return jax.lax.scan(add_image, zeros, (x, dy))[0].reshape(size, size, x.shape[-1], dy.shape[-1])
+
+
+def winograd_product(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c co"], stride: int, padding: Padding
+) -> Float[Array, "b h w co"]:
+    """Winograd's form; stride 1 and padding 1 are the only ones it has."""
+    return winograd.convolve(x, kernel)
+
+
+def winograd_vjp(
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "3 3 c co"],
+    dy: Float[Array, "b h w co"],
+    stride: int,
+    padding: Padding,
+) -> tuple[Float[Array, "b h w c"], Float[Array, "3 3 c co"]]:
+    """Cotangents of x, which is the convolution of dy with the kernel turned around, and of the kernel."""
+    dx = winograd.convolve(dy, kernel[::-1, ::-1].swapaxes(2, 3))
+    if x.shape[-1] <= dy.shape[-1]:
+        return dx, patches_kernel_cotangent(x, dy, 3, stride, padding)
+    turned = patches_kernel_cotangent(dy, x, 3, stride, padding)  # fewer patches: x and dy have changed places
+    return dx, turned[::-1, ::-1].swapaxes(2, 3)
 
 
 def depthwise_shifted(

@@ -1,0 +1,81 @@
+"""3x3 convolution by Winograd's minimal filtering, for CPUs: 2.25 times fewer multiplications.
+
+F(2x2, 3x3) of Lavin and Gray 2015 (arXiv:1509.09308, section 4.1): each tile of 4x4 inputs gives 2x2 outputs,
+Y = A^T [(G g G^T) * (B^T d B)] A, where each of the 16 products, summed over the channels, is a matrix product. The
+paper's larger tiles need fewer multiplications still, but were no faster here, and round three times worse.
+
+Tiles hold four times the values of their images, so a batch is done in groups of images whose tiles stay in cache.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from hemojax.models.groups import in_groups
+
+TILE_BYTES = 24 * 2**20  # of a group's input and output tiles: most of the last cache of the processors tried
+FEWEST_CHANNELS, SMALLEST_SIDE = 16, 14  # with fewer, or smaller images, the sums cost more than the products save
+
+Grid = list[list[Float[Array, "..."]]]
+"""Arrays by their place in a tile."""
+Transform = Callable[[Sequence[Array]], list[Array]]
+
+
+def pays(x: Float[Array, "b h w ci"], kernel: Float[Array, "s s ci co"], stride: int) -> bool:
+    """Whether this is a convolution that is faster this way."""
+    return (
+        (len(kernel), stride) == (3, 1)
+        and min(kernel.shape[2:]) >= FEWEST_CHANNELS
+        and min(x.shape[1:3]) >= SMALLEST_SIDE
+        and x.dtype.itemsize >= 4  # the sums lose digits, of which bfloat16 has none to spare
+    )
+
+
+def convolve(x: Float[Array, "b h w ci"], kernel: Float[Array, "3 3 ci co"]) -> Float[Array, "b h w co"]:
+    """The convolution with stride 1, padded by 1."""
+    _, h, w, _ = x.shape
+    image_bytes = 4 * h * w * sum(kernel.shape[2:]) * x.dtype.itemsize
+    convolve_group = partial(_convolve_group, weights=_transform_kernel(kernel))
+    return jax.lax.map(convolve_group, in_groups(x, TILE_BYTES // image_bytes)).reshape(-1, h, w, kernel.shape[-1])
+
+
+def _transform_kernel(kernel: Float[Array, "3 3 ci co"]) -> Grid:
+    """G g G^T."""
+
+    def transform(g: Sequence[Array]) -> list[Array]:
+        return [g[0], (g[0] + g[1] + g[2]) / 2, (g[0] - g[1] + g[2]) / 2, g[2]]
+
+    return _on_columns(transform, _on_rows(transform, [list(row) for row in kernel]))
+
+
+def _on_rows(transform: Transform, grid: Grid) -> Grid:
+    """Transforms each column of the grid, along its rows."""
+    return [list(row) for row in zip(*(transform(column) for column in zip(*grid, strict=True)), strict=True)]
+
+
+def _on_columns(transform: Transform, grid: Grid) -> Grid:
+    """Transforms each row of the grid, along its columns."""
+    return [transform(row) for row in grid]
+
+
+def _convolve_group(x: Float[Array, "g h w ci"], weights: Grid) -> Float[Array, "g h w co"]:
+    """Winograd's form for a few images, given the transformed kernel."""
+    _, h, w, _ = x.shape
+    down, right = -(-h // 2), -(-w // 2)  # tiles
+    x = jnp.pad(x, ((0, 0), (1, 1 + 2 * down - h), (1, 1 + 2 * right - w), (0, 0)))
+
+    def input_sums(d: Sequence[Array]) -> list[Array]:  # B^T d
+        return [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]]
+
+    def output_sums(m: Sequence[Array]) -> list[Array]:  # A^T m
+        return [m[0] + m[1] + m[2], m[1] - m[2] - m[3]]
+
+    tiles = [[x[:, i : i + 2 * down - 1 : 2, j : j + 2 * right - 1 : 2] for j in range(4)] for i in range(4)]
+    tiles = _on_columns(input_sums, _on_rows(input_sums, tiles))
+    products = [[t @ w for t, w in zip(*row, strict=True)] for row in zip(tiles, weights, strict=True)]
+    y = _on_columns(output_sums, _on_rows(output_sums, products))
+    y = jnp.stack([jnp.stack(row, axis=3) for row in y], axis=2)  # g, down, 2, right, 2, co
+    return y.reshape(len(x), 2 * down, 2 * right, -1)[:, :h, :w]
