@@ -29,7 +29,7 @@ def get_config() -> ConfigDict:
 
     model = config.model = ConfigDict()
     model.name = "resnet18"  # a key of hemojax.models.MODELS
-    model.weights = ""  # PyTorch weights to start from: a .pth, .pt or .safetensors file
+    model.weights = ""  # PyTorch weights to start from: a .pth, .pt or .safetensors file, or "imagenet"
     model.dtype = "float32"  # of the computation: bfloat16 on a GPU or TPU
 
     train = config.train = ConfigDict()
