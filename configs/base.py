@@ -20,7 +20,8 @@ def get_config() -> ConfigDict:
     data.size = 192  # side of the network's input, in pixels
     data.windows = ((40.0, 80.0),)  # centre and width of each channel, in HU
     data.per_slice_minmax = False  # stretch each windowed slice to its own minimum and maximum
-    data.normalisation = "imagenet"  # imagenet | air_zero (no mean: air is 0, as is the padding of convolutions)
+    # imagenet | air_zero (no mean: air is 0, as is the padding of convolutions) | tensorflow (for Lite0's weights)
+    data.normalisation = "imagenet"
     data.augmentation = ConfigDict(
         {"flip_i": 0.5, "flip_j": 0.5, "affine": 0.5, "shift": 0.05, "scale": 0.1, "rotate": 15.0}
     )
@@ -28,7 +29,7 @@ def get_config() -> ConfigDict:
 
     model = config.model = ConfigDict()
     model.name = "resnet18"  # a key of hemojax.models.MODELS
-    model.weights = ""  # PyTorch weights to start from: a .pth, .pt or .safetensors file
+    model.weights = ""  # PyTorch weights to start from: a .pth, .pt or .safetensors file, or "imagenet"
     model.dtype = "float32"  # of the computation: bfloat16 on a GPU or TPU
 
     train = config.train = ConfigDict()

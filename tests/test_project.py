@@ -13,6 +13,7 @@ from hemojax import models
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 CONFIGS = ("base", "bench", "hemorica", "phe_sich", "smoke")
+VARIANTS = ("bench:efficientnet_v2_s", "phe_sich:efficientnet_v2_s", "phe_sich:efficientnet_lite0")
 
 
 def test_ci_runs_the_very_test_command_of_the_readme():
@@ -22,9 +23,10 @@ def test_ci_runs_the_very_test_command_of_the_readme():
     assert tests in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_configs_name_stages_that_their_network_has(name):
-    config = importlib.import_module(f"configs.{name}").get_config()
+@pytest.mark.parametrize("config", [*CONFIGS, *VARIANTS])
+def test_configs_name_stages_that_their_network_has(config):
+    name, *variant = config.split(":")
+    config = importlib.import_module(f"configs.{name}").get_config(*variant)
     network = models.create(config.model.name, len(config.data.labels))
     assert set(config.cam.stages) <= set(network.stages)
     assert set(config.cam.scorecam.stages) <= set(config.cam.stages)

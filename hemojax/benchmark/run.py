@@ -34,7 +34,7 @@ def checked(config: ConfigDict) -> ConfigDict:
         check_name(label, LABELS, "label")
     network = loop.create_network(config)
     if config.model.weights:
-        pretrained.check_exists(Path(config.model.weights), config.model.name)
+        pretrained.locate(config.model.weights, config.model.name)
     check_name(config.data.normalisation, hounsfield.NORMALISATIONS, "normalisation")
     config = config.copy_and_resolve_references()
     cam = config.cam

@@ -12,8 +12,8 @@ from jaxtyping import Float32, Real, Shaped
 from PIL import Image
 
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-NORMALISATIONS = ("imagenet", "air_zero")
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
+NORMALISATIONS = ("imagenet", "air_zero", "tensorflow")
 
 Window = tuple[float, float]
 """Centre and width, in HU."""
@@ -81,8 +81,11 @@ def normalise(image: Float32[np.ndarray, "s s c"], kind: str) -> Float32[np.ndar
         image: grey values; a single window is repeated to three channels.
         kind: one of NORMALISATIONS. "imagenet" takes off the ImageNet mean and divides by its deviation. "air_zero"
             only divides: air, 0, stays 0, which is also what convolutions pad with, so that the border is no edge.
+            "tensorflow" is what EfficientNet-Lite's weights expect, the same for each channel: -127/128 to 1.
     """
     if image.shape[-1] == 1:
         image = np.repeat(image, 3, axis=-1)
+    if kind == "tensorflow":
+        return (255 * image - 127) / 128
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if image.shape[-1] == 3 else (IMAGENET_MEAN.mean(), IMAGENET_STD.mean())
     return (image - mean) / std if kind == "imagenet" else image / std

