@@ -53,7 +53,7 @@ def stage_modules(net: torch.nn.Module) -> list[torch.nn.Module]:
     """Torchvision's modules behind the stages of hemojax's network of the same name, in order."""
     if isinstance(net, torchvision.models.ResNet):
         return [net.maxpool, net.layer1, net.layer2, net.layer3, net.layer4]
-    return list(net.features)
+    return list(net.get_submodule("features").children())
 
 
 def _forward(net: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:

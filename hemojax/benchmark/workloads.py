@@ -8,14 +8,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Array, Float32
 from ml_collections import ConfigDict
 
 from hemojax import devices, models
 from hemojax.cam import inputs, targets
 from hemojax.models.convolution import convolution
+from hemojax.models.groups import map_groups
 from hemojax.models.layers import Conv
-from hemojax.training import state, step
+from hemojax.training import predict, state, step
 
 WORKLOADS = ("forward", "gradients", "training")
 """Logits of a batch; logits, and activation and gradient of every stage; one step of training with Adam."""
@@ -121,9 +122,13 @@ def network(name: str, workloads: Sequence[str], batch: int, size: int, dtype: s
     x, net = images(batch, size), models.create(name, 1, dtype=jnp.dtype(dtype))
     variables = state.initialise(net, size, 3, jax.random.key(0))
     target = targets.Target(jnp.zeros(batch, jnp.int32), jnp.ones(batch))
-    forward = jax.jit(net.apply)
-    gradients = jax.jit(lambda v, x: inputs.tapped(net, v, x, target, net.stages, with_gradients=True))
-    on_device = jax.device_put((variables, x))
+    forward = predict.build(net)
+
+    @jax.jit
+    def gradients(v: state.Variables, x: Array) -> Any:
+        return map_groups(lambda x, target: inputs.tapped(net, v, x, target, net.stages, True), x, target)
+
+    on_device = devices.replicate(variables), jax.device_put(x)
     parts: dict[str, Callable[[], object]] = {
         "forward": lambda: jax.block_until_ready(forward(*on_device)),
         "gradients": lambda: jax.block_until_ready(gradients(*on_device)),

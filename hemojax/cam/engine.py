@@ -4,6 +4,7 @@ Every map is a function of its own image alone: neither batch, chunk nor number 
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from hemojax.cam.postprocess import heat
 from hemojax.cam.registry import METHODS
 from hemojax.cam.targets import Target
 from hemojax.devices import AXIS
+from hemojax.models.groups import map_groups
 
 
 class Explanation(NamedTuple):
@@ -66,7 +68,7 @@ def build(
     asked = tuple(dict.fromkeys(resolved.values()))  # one stage may have been named in two ways
     needs = frozenset[str]().union(*(METHODS[name].needs for name in methods))
 
-    def explain(
+    def explain_group(
         variables: Variables,
         images: Float[Array, "b height width channels"],
         target: Target,
@@ -80,6 +82,9 @@ def build(
             logits,
             {(stage, m): _heat_maps(METHODS[m], inputs[resolved[stage]]) for stage in stages for m in methods},
         )
+
+    def explain(variables: Variables, *batch: Any) -> Explanation:
+        return map_groups(partial(explain_group, variables), *batch)
 
     options = None if compiler_options is None else dict(compiler_options)
     if mesh is None:

@@ -1,10 +1,37 @@
 """Batches in groups: on a CPU the intermediate values of a few images stay in cache, those of a whole batch do not."""
 
-from jaxtyping import Array, Float
+from collections.abc import Callable
+
+import jax
+from jaxtyping import Array, Float, PyTree, Shaped
+
+GROUP_PIXELS = 4 * 224**2
+"""How many pixels the images of a group have at most: best, or near it, for ResNets and EfficientNets."""
 
 
-def in_groups(x: Float[Array, "b *rest"], images: int) -> Float[Array, "n g *rest"]:
+def in_groups(x: Shaped[Array, "b *rest"], images: int) -> Shaped[Array, "n g *rest"]:
     """The batch in the largest equal groups of at most so many images, or one by one if that is less than one."""
     batch = len(x)
     group = max(g for g in range(1, batch + 1) if batch % g == 0 and g <= max(images, 1))
     return x.reshape(-1, group, *x.shape[1:])
+
+
+def map_groups(
+    function: Callable[..., PyTree], images: Float[Array, "b height width channels"], *others: PyTree
+) -> PyTree:
+    """`function(images, *others)`, which maps each image by itself: on a CPU group by group, elsewhere at once.
+
+    Beside the cache this saves memory, and the time to get it: an EfficientNetV2-S holds gigabytes for the backward
+    pass of 32 images.
+
+    Args:
+        function: of arrays with a leading axis of images, into such arrays.
+        images: what decides how large a group is.
+        *others: trees of arrays that go with the images.
+    """
+    group = GROUP_PIXELS // (images.shape[1] * images.shape[2])
+    if jax.default_backend() != "cpu" or len(images) <= group:
+        return function(images, *others)
+    grouped = jax.tree.map(lambda leaf: in_groups(leaf, group), (images, *others))
+    mapped = jax.lax.map(lambda arguments: function(*arguments), grouped)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), mapped)

@@ -76,6 +76,6 @@ def _convolve_group(x: Float[Array, "g h w ci"], weights: Grid) -> Float[Array, 
     tiles = [[x[:, i : i + 2 * down - 1 : 2, j : j + 2 * right - 1 : 2] for j in range(4)] for i in range(4)]
     tiles = _on_columns(input_sums, _on_rows(input_sums, tiles))
     products = [[t @ w for t, w in zip(*row, strict=True)] for row in zip(tiles, weights, strict=True)]
-    y = _on_columns(output_sums, _on_rows(output_sums, products))
-    y = jnp.stack([jnp.stack(row, axis=3) for row in y], axis=2)  # g, down, 2, right, 2, co
+    outputs = _on_columns(output_sums, _on_rows(output_sums, products))
+    y = jnp.stack([jnp.stack(row, axis=3) for row in outputs], axis=2)  # g, down, 2, right, 2, co
     return y.reshape(len(x), 2 * down, 2 * right, -1)[:, :h, :w]

@@ -1,18 +1,20 @@
 """Logits of many slices: the network as a classifier, without dropout and with the running statistics."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
 import pandas as pd
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 from scipy import special
 
 from hemojax import devices
 from hemojax.data import loader, records
+from hemojax.models.groups import map_groups
 from hemojax.models.staged import StagedNetwork
 from hemojax.training.state import Variables
 
@@ -21,9 +23,13 @@ Predict = Callable[[Variables, Float[Array | np.ndarray, "b s s c"]], Float[Arra
 
 def build(network: StagedNetwork) -> Predict:
     """Compiled inference with the batch split over the devices; its size must be a multiple of their number."""
-    mesh = devices.mesh()
-    split, whole = NamedSharding(mesh, PartitionSpec(devices.AXIS)), NamedSharding(mesh, PartitionSpec())
-    return jax.jit(network.apply, in_shardings=(whole, split), out_shardings=split)
+
+    def predict(variables: Variables, images: Float[Array, "b s s c"]) -> Float[Array, "b l"]:
+        return map_groups(partial(network.apply, variables), images)
+
+    whole, divided = PartitionSpec(), PartitionSpec(devices.AXIS)
+    share = jax.shard_map(predict, mesh=devices.mesh(), in_specs=(whole, divided), out_specs=divided, check_vma=False)
+    return jax.jit(share)
 
 
 def logits(
