@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from models.pictures import LABELS, whole
 
 from hemojax.models import pretrained
 
@@ -49,6 +50,11 @@ def variables_of(theirs, network):
 def random_images(height, width, batch=1):
     """NCHW, in float32."""
     return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(height + width))
+
+
+def pictures():
+    """Photographs as ImageNet networks see them, NCHW, in float32."""
+    return torch.from_numpy(np.stack([whole(name) for name in LABELS])).permute(0, 3, 1, 2)
 
 
 def nhwc(tensor):

@@ -32,6 +32,7 @@ def modules_of(network):
         ("tf_efficientnetv2_s", (64, 64)),
         ("tf_efficientnetv2_s", (75, 97)),
         ("tf_efficientnetv2_b3", (64, 64)),
+        ("tf_efficientnetv2_b3", (224, 224)),
         ("tf_efficientnetv2_b3", (75, 97)),
     ],
 )

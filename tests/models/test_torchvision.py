@@ -30,9 +30,14 @@ def their_network(name):
         ("resnet18", (64, 64)),
         ("resnet18", (75, 97)),
         ("resnet18", (384, 384)),
+        ("resnet34", (75, 97)),
         ("resnet50", (75, 97)),
-        ("efficientnet_v2_s", (64, 64)),
+        ("resnet50", (224, 224)),
+        ("resnet50", (384, 384)),
+        ("resnet101", (64, 64)),
         ("efficientnet_v2_s", (75, 97)),
+        ("efficientnet_v2_s", (224, 224)),
+        ("efficientnet_v2_s", (384, 384)),
         ("efficientnet_v2_m", (64, 64)),
         ("efficientnet_v2_l", (75, 97)),
     ],
@@ -43,9 +48,15 @@ def test_logits_and_every_stage_with_its_gradient(name, shape):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_v2_s"])
-def test_float32_is_as_exact(name):
+def test_logits_and_every_stage_with_its_gradient_on_pictures(name):
     create = partial(models.create, name, 3)
-    peer.assert_float32_is_as_exact(their_network(name), create, peer.random_images(96, 75, 4))
+    peer.assert_float64_agrees(their_network(name), stage_modules, create, peer.pictures())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "efficientnet_v2_s"])
+@pytest.mark.parametrize("images", [partial(peer.random_images, 96, 75, 4), peer.pictures], ids=["random", "pictures"])
+def test_float32_is_as_exact(name, images):
+    peer.assert_float32_is_as_exact(their_network(name), partial(models.create, name, 3), images())
 
 
 def small_efficientnet():
