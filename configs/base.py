@@ -55,7 +55,7 @@ def get_config() -> ConfigDict:
         "scorecam",
         "randomcam",
     )
-    cam.stages = ("stage1", "stage2", "stage3", "stage4")
+    cam.stages = ("stage1", "stage2", "stage3", "stage4")  # and inner taps of EfficientNets: stage2/expand
     cam.target = "ground_truth"  # ground_truth | predicted | a label of data.labels
     cam.random_seeds = 10
     cam.batch = 16  # slices at once

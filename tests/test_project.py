@@ -28,7 +28,7 @@ def test_configs_name_stages_that_their_network_has(config):
     name, *variant = config.split(":")
     config = importlib.import_module(f"configs.{name}").get_config(*variant)
     network = models.create(config.model.name, len(config.data.labels))
-    assert set(config.cam.stages) <= set(network.stages)
+    assert set(config.cam.stages) <= set(network.links)
     assert set(config.cam.scorecam.stages) <= set(config.cam.stages)
     if name != "base":
         assert f"configs/{name}.py" in README

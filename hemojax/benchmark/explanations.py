@@ -36,9 +36,9 @@ class Job:
     """Methods that share their passes over the network, the stages they look at, and the slices they explain.
 
     Attributes:
-        name: of the job's folder.
+        name: of the job's folder, a single part of a path.
         methods: names in METHODS.
-        stages: names of the network's stages.
+        stages: names of the network's stages and inner taps.
         slices: rows of the index, of one or more splits.
     """
 
@@ -66,7 +66,8 @@ def jobs(cam: ConfigDict, slices: pd.DataFrame) -> list[Job]:
         if METHODS[name].needs & COSTLY:
             limit = cam[name]
             stages = [stage for stage in cam.stages if stage in (limit.stages or cam.stages)]
-            found += [Job(f"{name}-{stage}", (name,), (stage,), _spread(slices, limit.slices)) for stage in stages]
+            rows = _spread(slices, limit.slices)
+            found += [Job(f"{name}-{stage.replace('/', '-')}", (name,), (stage,), rows) for stage in stages]
     return found
 
 

@@ -48,7 +48,7 @@ def build(
     Args:
         network: a `StagedNetwork`; it is run with `train=False`.
         methods: names out of `METHODS`.
-        stages: names of the network's stages, as `network.resolve` knows them.
+        stages: names of the network's stages and inner taps, as `network.resolve` knows them.
         seeds: how many maps RandomCAM draws for each image.
         chunk: how many ablated or masked inputs a device holds at once (one for each of its images if those are more).
         mesh: devices over which the batch, a multiple of their number, is divided along `devices.AXIS`.

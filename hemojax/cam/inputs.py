@@ -1,6 +1,6 @@
 """Computes what the methods need, in batches.
 
-One forward gives the activations of every stage, one backward the gradients of every stage. Channels are ablated and
+One forward gives the activations of every stage and inner tap, one backward their gradients. Channels are ablated and
 masked in groups, so that memory does not grow with their number. Everything is a function of its own image alone:
 neither batch nor group changes it beyond rounding.
 """
@@ -40,7 +40,7 @@ def gather(
         images: its input.
         target: one for each image.
         identities: one integer for each image, from which its random keys follow.
-        stages: which stages.
+        stages: which stages and inner taps.
         needs: which inputs beside the activations.
         seeds: how many keys each image has.
         group: how many channels of each image are ablated or masked at a time.
@@ -64,7 +64,9 @@ def gather(
         if "masked_scores" in needs:
             inputs = inputs._replace(masked_scores=masked_scores(network, variables, images, a, target, group))
         if "key" in needs:
-            keys = jax.vmap(sample_keys, in_axes=(0, None, None))(identities, network.stages.index(stage), seeds)
+            # A stage's number is its place among the stages, whether or not the network has inner taps.
+            number = (*network.stages, *network.taps).index(stage)
+            keys = jax.vmap(sample_keys, in_axes=(0, None, None))(identities, number, seeds)
             inputs = inputs._replace(key=keys)
         gathered[stage] = inputs
     return logits, gathered
@@ -85,20 +87,20 @@ def tapped(
     """
     if not with_gradients:
         logits, sown = network.apply(variables, images, train=False, mutable=["intermediates"])
-        return _at_least_float32(logits), sown["intermediates"], {}
+        return _at_least_float32(logits), _of(sown["intermediates"], stages), {}
     _, taps = jax.eval_shape(
         lambda: network.apply(variables, images, train=False, mutable=["intermediates", "perturbations"])
     )
-    zeros = {name: jnp.zeros(tap.shape, tap.dtype) for name, tap in taps["perturbations"].items()}
+    zeros = {name: jnp.zeros(tap.shape, tap.dtype) for name, tap in _of(taps["perturbations"], stages).items()}
 
     def total(perturbations: dict[str, Array]) -> tuple[Float[Array, ""], tuple[Array, dict[str, Array]]]:
         # Differentiating only what is asked for ends the backward pass at the earliest of those stages.
-        everything = {**variables, "perturbations": {**zeros, **perturbations}}
-        logits, sown = network.apply(everything, images, train=False, mutable=["intermediates"])
+        perturbed = {**variables, "perturbations": perturbations}
+        logits, sown = network.apply(perturbed, images, train=False, mutable=["intermediates"])
         logits = _at_least_float32(logits)
-        return jnp.sum(jax.vmap(score)(logits, target)), (logits, sown["intermediates"])
+        return jnp.sum(jax.vmap(score)(logits, target)), (logits, _of(sown["intermediates"], stages))
 
-    gradients, (logits, activations) = jax.grad(total, has_aux=True)({stage: zeros[stage] for stage in stages})
+    gradients, (logits, activations) = jax.grad(total, has_aux=True)(zeros)
     return logits, activations, gradients
 
 
@@ -186,6 +188,11 @@ def _scores_by_channel(
 
     scores = jax.lax.map(of_group, chosen)
     return scores.reshape(groups * group, -1)[:channels].T
+
+
+def _of(values: Mapping[str, Any], stages: Sequence[str]) -> dict[str, Any]:
+    """The values of these stages: what nobody asked for is not kept."""
+    return {stage: values[stage] for stage in stages}
 
 
 def _at_least_float32(values: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -6,6 +6,7 @@ squeeze-excitation: see `efficientnet_tf`.
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -82,6 +83,22 @@ class ConvNorm(nn.Module):
         return x if self.linear else self.activation(x)
 
 
+def expansion(
+    spec: StageSpec, inputs: int, stride: int, layer: Callable[..., ConvNorm], name: str = "block_0"
+) -> ConvNorm:
+    """The first layer of a block that expands, which is also that block's inner tap.
+
+    Args:
+        spec: the stage's row of the table.
+        inputs: channels of the block's input.
+        stride: the block's own; an MBConv leaves it to its depthwise convolution.
+        layer: see `Block`.
+        name: the layer's own.
+    """
+    size, stride = (spec.size, stride) if spec.fused else (1, 1)
+    return layer(inputs * spec.expansion, size, stride, name=name)
+
+
 class SqueezeExcitation(nn.Module):
     """Scales each channel by a gate computed, in the dtype of x, from the means of all channels."""
 
@@ -106,6 +123,7 @@ class Block(nn.Module):
         squeeze: whether an MBConv has squeeze-excitation.
         drop_rate: of its stochastic depth.
         layer: makes a `ConvNorm` of the network's arithmetic.
+        expanded: the block's input went through its `expansion` already. Such a block has no residual connection.
     """
 
     spec: StageSpec
@@ -113,21 +131,22 @@ class Block(nn.Module):
     squeeze: bool
     drop_rate: float
     layer: Callable[..., ConvNorm]
+    expanded: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 c2"]:
         """Runs the block."""
-        layer, spec, inputs = self.layer, self.spec, x.shape[-1]
+        layer, spec = self.layer, self.spec
+        inputs = x.shape[-1] // spec.expansion if self.expanded else x.shape[-1]
         wide = inputs * spec.expansion
         y = x
+        if spec.expansion > 1 and not self.expanded:
+            y = expansion(spec, inputs, self.stride, layer)(y, train)
         if spec.fused and spec.expansion == 1:
             y = layer(spec.features, spec.size, self.stride, name="block_0")(y, train)
         elif spec.fused:
-            y = layer(wide, spec.size, self.stride, name="block_0")(y, train)
             y = layer(spec.features, 1, linear=True, name="block_1")(y, train)
         else:
-            if spec.expansion > 1:
-                y = layer(wide, 1, name="block_0")(y, train)
             y = layer(wide, spec.size, self.stride, groups=wide, name="block_1")(y, train)
             if self.squeeze:
                 y = SqueezeExcitation(max(1, inputs // 4), name="block_2")(y)
@@ -166,16 +185,32 @@ class EfficientNet(StagedNetwork):
         return ("stem", *(f"stage{i}" for i in range(1, len(self.table) + 1)), "head")
 
     @property
+    def taps(self) -> tuple[str, ...]:
+        """The expansion by which the next stage begins: the activation behind a stage's output, which is linear.
+
+        There is none where that block does not expand, or where its residual connection goes around the expansion.
+        """
+        return tuple(
+            f"stage{i}/expand"
+            for i, (before, spec) in enumerate(pairwise(self.table), 1)
+            if spec.expansion > 1 and (spec.stride, spec.features) != (1, before.features)
+        )
+
+    @property
     def aliases(self) -> dict[str, str]:
         """Stages by the modules that end them: torchvision's `features[0]` to the head, timm's `blocks[0]` on."""
         torchvision = {f"features[{i}]": stage for i, stage in enumerate(self.stages)}
         return torchvision | {f"blocks[{i}]": stage for i, stage in enumerate(self.stages[1:-1])}
 
-    def run_stage(self, name: str, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 c2"]:
-        """Output of one stage."""
+    def run_link(self, name: str, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 c2"]:
+        """Output of one stage or inner tap."""
         layer = partial(
             ConvNorm, same=self.same, activation=self.activation, dtype=self.dtype, axis_name=self.axis_name
         )
+        if name in self.taps:
+            stage = self.stages.index(name.removesuffix("/expand")) + 1
+            spec = self.table[stage - 1]
+            return expansion(spec, x.shape[-1], spec.stride, layer, f"features_{stage}_0_block_0")(x, train)
         stage = self.stages.index(name)
         if name == "stem":
             return layer(self.stem, 3, 2, name="features_0")(x, train)
@@ -186,7 +221,8 @@ class EfficientNet(StagedNetwork):
         for i in range(spec.depth):
             stride = spec.stride if i == 0 else 1
             rate = self.stochastic_depth * (before + i) / blocks
-            x = Block(spec, stride, self.squeeze, rate, layer, name=f"features_{stage}_{i}")(x, train)
+            expanded = i == 0 and f"stage{stage - 1}/expand" in self.taps
+            x = Block(spec, stride, self.squeeze, rate, layer, expanded, name=f"features_{stage}_{i}")(x, train)
         return x
 
     def classify(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b outputs"]:

@@ -71,7 +71,7 @@ class ResNet(StagedNetwork):
         """Stages by torchvision's names, layer1 to layer4."""
         return {f"layer{i}": stage for i, stage in enumerate(self.stages) if i > 0}
 
-    def run_stage(self, name: str, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 c2"]:
+    def run_link(self, name: str, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 c2"]:
         """Output of one stage."""
         if name == "stem":
             x = Conv(64, 7, 2, dtype=self.dtype, name="conv1")(x)

@@ -1,4 +1,7 @@
-"""The contract between networks and class activation maps: a network that can stop at, and start from, a stage."""
+"""The contract between networks and class activation maps: a network that can stop at, and start from, a link.
+
+A link is a stage, or the inner tap that follows one.
+"""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -11,11 +14,12 @@ TORCH_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "
 
 
 class StagedNetwork(nn.Module):
-    """A classifier as an ordered chain of named stages, then pooling and a linear layer.
+    """A classifier as an ordered chain of named links, then pooling and a linear layer.
 
-    A subclass names its stages (`stages`), runs one of them (`run_stage`) and turns the last one's output into
-    logits (`classify`). Its submodules carry torchvision's names with `_` for `.` (see `torch_name`), which also
-    keeps them apart from the stage names: linen reserves those for the sown and the perturbed values.
+    A subclass names its stages (`stages`) and inner taps (`taps`), runs one of these links (`run_link`) and turns the
+    last one's output into logits (`classify`). Its submodules carry torchvision's names with `_` for `.` (see
+    `torch_name`), which also keeps them apart from the links' names: linen reserves those for the sown and the
+    perturbed values.
 
     Attributes:
         outputs: number of logits.
@@ -33,21 +37,33 @@ class StagedNetwork(nn.Module):
         raise NotImplementedError
 
     @property
+    def taps(self) -> tuple[str, ...]:
+        """Names of the inner taps: `stage2/expand` is the activation that follows stage2, before stage3 is through."""
+        return ()
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """The whole chain: each stage, and behind it its inner taps."""
+        return tuple(
+            name for stage in self.stages for name in (stage, *(t for t in self.taps if t.startswith(f"{stage}/")))
+        )
+
+    @property
     def aliases(self) -> dict[str, str]:
         """Stages by the names that their outputs have in the PyTorch libraries."""
         return {}
 
     @nn.nowrap
     def resolve(self, name: str) -> str:
-        """The stage called `name`, which is its own name or one of `aliases`.
+        """The stage or inner tap called `name`, which is its own name or one of `aliases`.
 
         Raises:
             UserError: there is no such stage.
         """
-        if name in self.stages:
+        if name in self.links:
             return name
         if name not in self.aliases:
-            raise UserError(f"no stage {name!r}; the stages are {', '.join(self.stages)}")
+            raise UserError(f"no stage {name!r}; the stages are {', '.join(self.links)}")
         return self.aliases[name]
 
     @property
@@ -55,8 +71,8 @@ class StagedNetwork(nn.Module):
         """float32, or float64 where the computation is in float64."""
         return jnp.promote_types(jnp.float32, self.dtype)
 
-    def run_stage(self, name: str, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 c2"]:
-        """Output of stage `name`, given the output of the stage before it."""
+    def run_link(self, name: str, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 c2"]:
+        """Output of link `name`, given the output of the link before it."""
         raise NotImplementedError
 
     def classify(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b outputs"]:
@@ -84,36 +100,38 @@ class StagedNetwork(nn.Module):
         after: str | None = None,
         until: str | None = None,
     ) -> Float[Array, "b ..."]:
-        """Runs the network, or the part of it between two stages.
+        """Runs the network, or the part of it between two links.
 
         Args:
-            x: images (NHWC), or the output of stage `after` where that is given.
+            x: images (NHWC), or the output of link `after` where that is given.
             train: batch norm takes the statistics of the batch (and updates the running ones, collection
                 "batch_stats"), dropout and stochastic depth are active (random numbers "dropout").
-            after: start behind this stage (any name that `resolve` knows).
-            until: stop at this stage's output.
+            after: start behind this link (any name that `resolve` knows).
+            until: stop at this link's output.
 
         Returns:
-            Logits `(b, outputs)`; with `until`, that stage's output `(b, h, w, c)`.
+            Logits `(b, outputs)`; with `until`, that link's output `(b, h, w, c)`.
 
         Raises:
             UserError: a stage is unknown, or `until` does not come after `after`.
         """
-        first = 0 if after is None else self.stages.index(self.resolve(after)) + 1
-        last = len(self.stages) if until is None else self.stages.index(self.resolve(until)) + 1
+        first = 0 if after is None else self.links.index(self.resolve(after)) + 1
+        last = len(self.links) if until is None else self.links.index(self.resolve(until)) + 1
         if until is not None and first >= last:
             raise UserError(f"stage {until!r} does not come after stage {after!r}")
         x = x.astype(self.dtype)
-        for name in self.stages[first:last]:
-            x = self.tap(name, self.run_stage(name, x, train))
+        for name in self.links[first:last]:
+            x = self.tap(name, self.run_link(name, x, train))
         return x if until is not None else self.classify(x, train)
 
     def tap(self, name: str, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Adds the variable "perturbations"/`name` if there is one, then sows x into "intermediates"/`name`.
 
-        The gradient with respect to a perturbation of zero is the gradient with respect to the stage's output, so
-        one backward pass gives it for every stage.
+        The gradient with respect to a perturbation of zero is the gradient with respect to the link's output, so
+        one backward pass gives it for every link.
         """
-        x = self.perturb(name, x)
+        # linen's own check is for the collection as a whole: it refuses perturbations of a part of the links.
+        if self.is_mutable_collection("perturbations") or self.has_variable("perturbations", name):
+            x = self.perturb(name, x)
         self.sow("intermediates", name, x, init_fn=lambda: None, reduce_fn=lambda _, new: new)
         return x

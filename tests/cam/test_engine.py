@@ -11,6 +11,7 @@ from hemojax.cam import targets
 from hemojax.cam.inputs import gather, tapped
 from hemojax.errors import UserError
 from hemojax.models import create
+from hemojax.models.efficientnet import EfficientNet, StageSpec
 
 # Unoptimised programs compile sooner.
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
@@ -19,6 +20,7 @@ VARIABLES = variables(NETWORK)
 IMAGES = images(4)
 TARGET = cam.Target(jnp.array([0, 2, 1, 0]), jnp.array([1.0, -1.0, 1.0, -1.0]))
 IDENTITIES = jnp.array([11, 5, 7, 900])
+EFFICIENTNET = EfficientNet(3, table=(StageSpec(True, 1, 1, 4, 1), StageSpec(False, 4, 2, 6, 1)), stem=4, head=8)
 
 
 def every_method(chunk):
@@ -85,6 +87,34 @@ def test_gradients_of_all_stages_come_from_one_pass():
         np.testing.assert_allclose(activations[stage], a, atol=1e-5)
         np.testing.assert_allclose(gradients[stage], expected, atol=1e-5)
         assert np.abs(expected).max() > 1e-3
+
+
+@pytest.mark.parametrize("with_gradients", [False, True])
+def test_inner_taps_cost_nothing_unless_they_are_asked_for(with_gradients):
+    def of_stage(network):
+        shapes = jax.eval_shape(network.init, jax.random.key(0), IMAGES)
+        given = {name: shapes[name] for name in ("params", "batch_stats")}
+        run = jax.jit(lambda given: tapped(network, given, IMAGES, TARGET, ("stage1",), with_gradients))
+        assert set(jax.eval_shape(run, given)[1]) == {"stage1"}
+        cost = run.lower(given).compile(QUICK).cost_analysis()
+        return cost["flops"], cost["bytes accessed"]
+
+    class WithoutTaps(EfficientNet):
+        taps = ()
+
+    assert of_stage(EFFICIENTNET) == of_stage(WithoutTaps(3, table=EFFICIENTNET.table, stem=4, head=8))
+
+
+def test_every_method_runs_at_inner_taps_alone():
+    explain = cam.build(EFFICIENTNET, tuple(cam.METHODS), EFFICIENTNET.taps, seeds=2, compiler_options=QUICK)
+    made = jax.jit(EFFICIENTNET.init)(jax.random.key(0), IMAGES)
+    given = {name: made[name] for name in ("params", "batch_stats")}
+    maps = explain(given, IMAGES, TARGET, IDENTITIES).maps
+    assert set(maps) == {("stage1/expand", method) for method in cam.METHODS}
+    for (_, method), found in maps.items():
+        assert found.shape == ((4, 2, 8, 12) if method == "randomcam" else (4, 8, 12))
+        assert found.min() == 0
+        assert 0.99 < found.max() <= 1, method
 
 
 def test_seeds_of_randomcam_differ_and_do_not_depend_on_their_number(explanation):

@@ -14,6 +14,7 @@ class Toy(nn.Module):
     outputs: int = 3
     activation: str = "silu"
     stages: tuple[str, ...] = ("stage1", "stage2", "stage3")
+    taps: tuple[str, ...] = ()
 
     def resolve(self, name):
         return {"last": self.stages[-1]}.get(name, name)
@@ -25,7 +26,8 @@ class Toy(nn.Module):
             x = nn.Conv(width, (3, 3), 2, 1, dtype=x.dtype, param_dtype=x.dtype, name=f"conv_{name}")(x)
             x = getattr(nn, self.activation)(x)
             self.sow("intermediates", name, x, reduce_fn=lambda old, new: new, init_fn=lambda: None)
-            x = self.perturb(name, x)
+            if self.is_mutable_collection("perturbations") or self.has_variable("perturbations", name):
+                x = self.perturb(name, x)
             if name == until:
                 return x
         return nn.Dense(self.outputs, dtype=x.dtype, param_dtype=x.dtype, name="dense")(jnp.tanh(x.mean(axis=(1, 2))))

@@ -61,15 +61,16 @@ def nhwc(tensor):
     return tensor.detach().permute(0, 2, 3, 1).numpy()
 
 
-def their_pass(network, modules, x):
-    """Logits, and each module's output, in the order of the calls, with one logit's gradient in it."""
+def their_pass(network, modules, x, following=()):
+    """Logits, and with one logit's gradient each module's output and the input of each `following`, as they appear."""
     outputs = []
 
-    def keep(module, inputs, output):
-        output.retain_grad()
-        outputs.append(output)
+    def keep(tensor):
+        tensor.retain_grad()
+        outputs.append(tensor)
 
-    hooks = [module.register_forward_hook(keep) for module in modules]
+    hooks = [module.register_forward_hook(lambda module, inputs, output: keep(output)) for module in modules]
+    hooks += [module.register_forward_pre_hook(lambda module, inputs: keep(inputs[0])) for module in following]
     logits = network(x)
     logits[:, LOGIT].sum().backward()
     for hook in hooks:
@@ -78,7 +79,7 @@ def their_pass(network, modules, x):
 
 
 def our_pass(network, variables, x):
-    """Logits, and each stage's output with one logit's gradient in it."""
+    """Logits, and each link's output with one logit's gradient in it."""
 
     def score(perturbations, images):
         given = {**variables, "perturbations": perturbations}
@@ -90,7 +91,7 @@ def our_pass(network, variables, x):
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     step = jax.jit(jax.value_and_grad(score, has_aux=True), compiler_options=QUICK)
     (_, (logits, outputs)), gradients = jax.tree.map(np.asarray, step(zeros, images))
-    return logits, [outputs[stage] for stage in network.stages], [gradients[stage] for stage in network.stages]
+    return logits, [outputs[link] for link in network.links], [gradients[link] for link in network.links]
 
 
 def largest_difference(ours, theirs):
@@ -98,24 +99,25 @@ def largest_difference(ours, theirs):
     return np.abs(ours - theirs).max() / np.abs(theirs).max()
 
 
-def assert_float64_agrees(theirs, modules_of, create, x):
-    """Logits, and every stage's output and gradient, to 1e-8 of their largest value.
+def assert_float64_agrees(theirs, modules_of, create, x, following=lambda network: ()):
+    """Logits, and the output and gradient of every stage and inner tap, to 1e-8 of their largest value.
 
     Args:
         theirs: their network in float32.
-        modules_of: the modules, of their network, at whose outputs our stages end.
+        modules_of: the modules, of their network, at whose outputs our links end.
         create: makes our network, given a dtype.
         x: images, see `random_images`.
+        following: the modules at whose inputs the other links end, where no module has those outputs alone.
     """
     exact = deepcopy(theirs).double()
-    expected = their_pass(exact, modules_of(exact), x.double())
+    expected = their_pass(exact, modules_of(exact), x.double(), following(exact))
     with jax.enable_x64(True):
         network = create(dtype=jnp.float64)
         found = our_pass(network, variables_of(exact, network), x.double())
     differences = {"logits": largest_difference(found[0], expected[0])}
     for kind, our, their in zip(("output", "gradient"), found[1:], expected[1:], strict=True):
-        for stage, ours, theirs_ in zip(network.stages, our, their, strict=True):
-            differences[kind, stage] = largest_difference(ours, theirs_)
+        for link, ours, theirs_ in zip(network.links, our, their, strict=True):
+            differences[kind, link] = largest_difference(ours, theirs_)
     assert max(differences.values()) < 1e-8, differences
 
 

@@ -51,19 +51,29 @@ def test_parameter_counts_are_the_published_ones(name, parameters):
                       "stage3": (6, 5, 256), "stage4": (3, 3, 512)}),
         ("resnet50", {"stem": (24, 19, 64), "stage1": (24, 19, 256), "stage2": (12, 10, 512),
                       "stage3": (6, 5, 1024), "stage4": (3, 3, 2048)}),
-        ("efficientnet_v2_s", {"stem": (48, 38, 24), "stage1": (48, 38, 24), "stage2": (24, 19, 48),
-                               "stage3": (12, 10, 64), "stage4": (6, 5, 128), "stage5": (6, 5, 160),
+        ("efficientnet_v2_s", {"stem": (48, 38, 24), "stage1": (48, 38, 24), "stage1/expand": (24, 19, 96),
+                               "stage2": (24, 19, 48), "stage2/expand": (12, 10, 192),
+                               "stage3": (12, 10, 64), "stage3/expand": (12, 10, 256),
+                               "stage4": (6, 5, 128), "stage4/expand": (6, 5, 768),
+                               "stage5": (6, 5, 160), "stage5/expand": (6, 5, 960),
                                "stage6": (3, 3, 256), "head": (3, 3, 1280)}),
-        ("tf_efficientnetv2_b3", {"stem": (48, 38, 40), "stage1": (48, 38, 16), "stage2": (24, 19, 40),
-                                  "stage3": (12, 10, 56), "stage4": (6, 5, 112), "stage5": (6, 5, 136),
+        ("tf_efficientnetv2_b3", {"stem": (48, 38, 40), "stage1": (48, 38, 16), "stage1/expand": (24, 19, 64),
+                                  "stage2": (24, 19, 40), "stage2/expand": (12, 10, 160),
+                                  "stage3": (12, 10, 56), "stage3/expand": (12, 10, 224),
+                                  "stage4": (6, 5, 112), "stage4/expand": (6, 5, 672),
+                                  "stage5": (6, 5, 136), "stage5/expand": (6, 5, 816),
                                   "stage6": (3, 3, 232), "head": (3, 3, 1536)}),
-        ("efficientnet_lite0", {"stem": (48, 38, 32), "stage1": (48, 38, 16), "stage2": (24, 19, 24),
-                                "stage3": (12, 10, 40), "stage4": (6, 5, 80), "stage5": (6, 5, 112),
-                                "stage6": (3, 3, 192), "stage7": (3, 3, 320), "head": (3, 3, 1280)}),
+        ("efficientnet_lite0", {"stem": (48, 38, 32), "stage1": (48, 38, 16), "stage1/expand": (48, 38, 96),
+                                "stage2": (24, 19, 24), "stage2/expand": (24, 19, 144),
+                                "stage3": (12, 10, 40), "stage3/expand": (12, 10, 240),
+                                "stage4": (6, 5, 80), "stage4/expand": (6, 5, 480),
+                                "stage5": (6, 5, 112), "stage5/expand": (6, 5, 672),
+                                "stage6": (3, 3, 192), "stage6/expand": (3, 3, 1152),
+                                "stage7": (3, 3, 320), "head": (3, 3, 1280)}),
     ],
 )  # fmt: skip
-def test_stage_shapes(name, stages):
-    assert create(name, 1).stages == tuple(stages)
+def test_shapes_of_stages_and_inner_taps(name, stages):
+    assert create(name, 1).links == tuple(stages)
     assert {stage: leaf.shape[1:] for stage, leaf in shapes(name)["perturbations"].items()} == stages
 
 
@@ -72,7 +82,10 @@ def test_stage_shapes(name, stages):
     [
         ("resnet18", ("layer1_0", "downsample_1", "mean"), "layer1.0.downsample.1.running_mean"),
         ("efficientnet_v2_s", ("features_4_0", "block_2", "fc1", "kernel"), "features.4.0.block.2.fc1.weight"),
+        ("efficientnet_v2_s", ("features_4_0_block_0", "1", "scale"), "features.4.0.block.0.1.weight"),
         ("tf_efficientnetv2_s", ("features_0", "0", "kernel"), "conv_stem.weight"),
+        ("tf_efficientnetv2_s", ("features_2_0_block_0", "0", "kernel"), "blocks.1.0.conv_exp.weight"),
+        ("tf_efficientnetv2_s", ("features_4_0_block_0", "1", "var"), "blocks.3.0.bn1.running_var"),
         ("tf_efficientnetv2_s", ("features_1_1", "block_0", "0", "kernel"), "blocks.0.1.conv.weight"),
         ("tf_efficientnetv2_s", ("features_2_0", "block_1", "1", "var"), "blocks.1.0.bn2.running_var"),
         ("tf_efficientnetv2_s", ("features_4_5", "block_2", "fc2", "bias"), "blocks.3.5.se.conv_expand.bias"),
@@ -80,6 +93,7 @@ def test_stage_shapes(name, stages):
         ("tf_efficientnetv2_s", ("classifier_1", "bias"), "classifier.bias"),
         ("efficientnet_lite0", ("features_0", "1", "scale"), "_bn0.weight"),
         ("efficientnet_lite0", ("features_3_1", "block_1", "0", "kernel"), "_blocks.4._depthwise_conv.weight"),
+        ("efficientnet_lite0", ("features_3_0_block_0", "1", "bias"), "_blocks.3._bn0.bias"),
         ("efficientnet_lite0", ("features_8", "0", "kernel"), "_conv_head.weight"),
         ("efficientnet_lite0", ("classifier_1", "kernel"), "_fc.weight"),
     ],

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,13 @@ from hemojax.errors import UserError
 from hemojax.models.efficientnet import EfficientNet, StageSpec
 from hemojax.models.resnet import ResNet
 
-TABLE = (StageSpec(True, 4, 2, 8, 1), StageSpec(False, 6, 1, 8, 1))
+# Behind stage2 and stage3 an inner tap, of an MBConv and of a FusedMBConv
+TABLE = (
+    StageSpec(True, 4, 2, 8, 1),
+    StageSpec(False, 6, 1, 8, 1),
+    StageSpec(False, 4, 2, 12, 2),
+    StageSpec(True, 4, 2, 8, 1),
+)
 NETWORKS = {"resnet": ResNet(3, depths=(1, 1)), "efficientnet_v2": EfficientNet(3, table=TABLE)}
 
 
@@ -28,16 +36,16 @@ def case(request):
     return network, variables, x, logits, activations, gradients
 
 
-def test_every_stage_is_tapped_as_one_array(case):
+def test_every_link_is_tapped_as_one_array(case):
     network, _, _, logits, activations, gradients = case
     assert logits.shape == (2, 3)
-    assert tuple(activations) == tuple(gradients) == tuple(sorted(network.stages))
-    assert all(activations[s].shape == gradients[s].shape for s in network.stages)
+    assert tuple(activations) == tuple(gradients) == tuple(sorted(network.links))
+    assert all(activations[s].shape == gradients[s].shape for s in network.links)
 
 
-def test_suffix_of_each_stage_gives_the_logits_and_the_gradient(case):
+def test_suffix_of_each_link_gives_the_logits_and_the_gradient(case):
     network, variables, _, logits, activations, gradients = case
-    for stage in network.stages:
+    for stage in network.links:
 
         @jax.jit
         def suffix(activation, stage=stage):
@@ -52,11 +60,11 @@ def test_suffix_of_each_stage_gives_the_logits_and_the_gradient(case):
 
 def test_prefix_and_middle_give_the_activations(case):
     network, variables, x, _, activations, _ = case
-    stem, middle = network.stages[0], network.stages[2]
-    prefix = jax.jit(lambda x: network.apply(variables, x, until=stem))(x)
-    np.testing.assert_allclose(prefix, activations[stem], rtol=1e-4, atol=1e-5)
-    between = jax.jit(lambda x: network.apply(variables, x, after=stem, until=middle))(prefix)
-    np.testing.assert_allclose(between, activations[middle], rtol=1e-4, atol=1e-4)
+    for link, following in pairwise(network.links):
+        prefix = jax.jit(lambda x, link=link: network.apply(variables, x, until=link))(x)
+        np.testing.assert_allclose(prefix, activations[link], rtol=1e-4, atol=1e-4)
+        middle = jax.jit(lambda x, after=link, until=following: network.apply(variables, x, after=after, until=until))
+        np.testing.assert_allclose(middle(prefix), activations[following], rtol=1e-4, atol=1e-4)
 
 
 def test_a_perturbation_is_added_to_the_stage():
@@ -67,6 +75,19 @@ def test_a_perturbation_is_added_to_the_stage():
     variables["perturbations"]["stage1"] += 2.0
     y = network.apply(variables, x, after="stem", until="stage1")
     np.testing.assert_array_equal(y, x + 2)
+    del variables["perturbations"]["stage2"]  # the others need none
+    np.testing.assert_array_equal(network.apply(variables, x, after="stem", until="stage1"), x + 2)
+
+
+def test_inner_taps_are_the_expansions_without_a_residual_connection_around_them():
+    assert NETWORKS["resnet"].taps == ()
+    network = NETWORKS["efficientnet_v2"]
+    assert network.taps == ("stage2/expand", "stage3/expand")
+    chain = ("stem", "stage1", "stage2", "stage2/expand", "stage3", "stage3/expand", "stage4", "head")
+    assert network.links == chain
+    assert network.stages == tuple(name for name in chain if "/" not in name)
+    nothing_to_expand = (StageSpec(True, 4, 2, 8, 1), StageSpec(True, 1, 2, 12, 1), StageSpec(False, 1, 2, 16, 1))
+    assert EfficientNet(3, table=nothing_to_expand).taps == ()
 
 
 @pytest.mark.parametrize(
@@ -76,7 +97,8 @@ def test_a_perturbation_is_added_to_the_stage():
         ("resnet", "layer2", "stage2"),
         ("efficientnet_v2", "features[0]", "stem"),
         ("efficientnet_v2", "features[2]", "stage2"),
-        ("efficientnet_v2", "features[3]", "head"),
+        ("efficientnet_v2", "features[5]", "head"),
+        ("efficientnet_v2", "stage3/expand", "stage3/expand"),
         ("efficientnet_v2", "blocks[0]", "stage1"),
     ],
 )
@@ -97,6 +119,7 @@ def test_stages_have_the_names_of_the_torch_libraries_too(network, name, stage):
     [
         ({"until": "stage9"}, "no stage 'stage9'; the stages are stem, stage1"),
         ({"until": "features[1]"}, "no stage 'features\\[1\\]'"),
+        ({"until": "stage1/expand"}, "no stage 'stage1/expand'"),
         ({"after": "layer2", "until": "stage1"}, "'stage1' does not come after stage 'layer2'"),
         ({"after": "stage2", "until": "stage2"}, "'stage2' does not come after stage 'stage2'"),
     ],

@@ -52,6 +52,11 @@ def test_the_head_is_found_beside_its_holder():
     assert figures.head_window(np.full((9, 9, 1), -1000, np.int16)) == (slice(None), slice(None))
 
 
+def test_stages_are_sorted_as_the_network_runs_them():
+    chain = ["stem", "stage1", "stage1/expand", "stage2", "stage9", "stage9/expand", "stage10", "head"]
+    assert sorted(reversed(chain), key=figures.depth) == chain
+
+
 def grid_rows():
     shown = [("stage1", "gradcam", 0.25, 9), ("stage10", "gradcam", 0.5, 9), ("stage2", "gradcam", 0.125, 9)]
     shown += [("stage1", "layercam", 0.75, 9), ("stage2", "scorecam", 0.625, 4), ("-", "hu_threshold", 0.9, 9)]
