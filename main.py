@@ -12,6 +12,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from hemojax import huge_pages
 from hemojax.errors import UserError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The run's config, e.g. configs/bench.py.")
@@ -84,4 +85,5 @@ def options(config: ConfigDict, prefix: str = "config") -> list[str]:
 
 
 if __name__ == "__main__":
+    huge_pages.ask()
     app.run(main, flags_parser=parse)

@@ -35,10 +35,22 @@ def get_config(network: str = "resnet18") -> ConfigDict:
     if network == "efficientnet_lite0":
         config.model.weights = "imagenet"
         config.data.normalisation = "tensorflow"
-        config.cam.stages = ("stage1", "stage2", "stage3", "stage4", "stage5", "stage6", "stage7")
-        config.cam.scorecam.stages = ("stage3",)
-        config.cam.scorecam.slices = 8
-        config.cam.ablationcam.slices = 16
+        # The outputs of its stages are signed: the activations that follow them stand beside them.
+        config.cam.stages = (
+            "stage1",
+            "stage2",
+            "stage3",
+            "stage3/expand",
+            "stage4",
+            "stage5",
+            "stage5/expand",
+            "stage6",
+            "stage6/expand",
+            "stage7",
+        )
+        config.cam.scorecam.stages = ("stage5",)
+        config.cam.scorecam.slices = 4
+        config.cam.ablationcam.slices = 8
         config.train.learning_rate = 3e-4  # the weights need no more than tuning
-        config.train.epochs = 12
+        config.train.epochs = 10
     return config

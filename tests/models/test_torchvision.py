@@ -57,7 +57,7 @@ def test_logits_and_every_stage_with_its_gradient(name, shape):
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_v2_s"])
 def test_logits_and_every_stage_with_its_gradient_on_pictures(name):
     create = partial(models.create, name, 3)
-    peer.assert_float64_agrees(their_network(name), stage_modules, create, peer.pictures())
+    peer.assert_float64_agrees(their_network(name), modules_of, create, peer.pictures())
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "efficientnet_v2_s"])
