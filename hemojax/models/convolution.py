@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hemojax.models import winograd
-from hemojax.models.groups import in_groups
+from hemojax.models.groups import map_in_groups
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 """Rows of zeros above and below, columns left and right."""
@@ -97,7 +97,7 @@ def patches_product(
         return jnp.concatenate(windows(x, size, stride, padding), axis=-1) @ taps
 
     image_bytes = height * width * size**2 * inputs * x.dtype.itemsize
-    return jax.lax.map(product, in_groups(x, PATCH_BYTES // image_bytes)).reshape(-1, height, width, outputs)
+    return map_in_groups(product, PATCH_BYTES // image_bytes, x)
 
 
 def patches_vjp(

@@ -16,6 +16,13 @@ def in_groups(x: Shaped[Array, "b *rest"], images: int) -> Shaped[Array, "n g *r
     return x.reshape(-1, group, *x.shape[1:])
 
 
+def map_in_groups(function: Callable[..., PyTree], images: int, *batch: PyTree) -> PyTree:
+    """`function(*batch)`, which maps each image by itself, on groups of at most so many images, one after the other."""
+    grouped = jax.tree.map(lambda leaf: in_groups(leaf, images), batch)
+    mapped = jax.lax.map(lambda arguments: function(*arguments), grouped)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), mapped)
+
+
 def map_groups(
     function: Callable[..., PyTree], images: Float[Array, "b height width channels"], *others: PyTree
 ) -> PyTree:
@@ -32,6 +39,4 @@ def map_groups(
     group = GROUP_PIXELS // (images.shape[1] * images.shape[2])
     if jax.default_backend() != "cpu" or len(images) <= group:
         return function(images, *others)
-    grouped = jax.tree.map(lambda leaf: in_groups(leaf, group), (images, *others))
-    mapped = jax.lax.map(lambda arguments: function(*arguments), grouped)
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), mapped)
+    return map_in_groups(function, group, images, *others)

@@ -10,11 +10,10 @@ Tiles hold four times the values of their images, so a batch is done in groups o
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hemojax.models.groups import in_groups
+from hemojax.models.groups import map_in_groups
 
 TILE_BYTES = 24 * 2**20  # of a group's input and output tiles: most of the last cache of the processors tried
 FEWEST_CHANNELS, SMALLEST_SIDE = 16, 14  # with fewer, or smaller images, the sums cost more than the products save
@@ -39,7 +38,7 @@ def convolve(x: Float[Array, "b h w ci"], kernel: Float[Array, "3 3 ci co"]) -> 
     _, h, w, _ = x.shape
     image_bytes = 4 * h * w * sum(kernel.shape[2:]) * x.dtype.itemsize
     convolve_group = partial(_convolve_group, weights=_transform_kernel(kernel))
-    return jax.lax.map(convolve_group, in_groups(x, TILE_BYTES // image_bytes)).reshape(-1, h, w, kernel.shape[-1])
+    return map_in_groups(convolve_group, TILE_BYTES // image_bytes, x)
 
 
 def _transform_kernel(kernel: Float[Array, "3 3 ci co"]) -> Grid:
