@@ -1,7 +1,9 @@
 """Memory in huge pages: a training step on a CPU takes gigabytes, and getting them 4 KiB at a time takes long."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 TUNABLE = "glibc.malloc.hugetlb=1"  # ask the kernel for huge pages (madvise) whenever memory is allocated
@@ -33,3 +35,16 @@ def ask() -> None:
     wanted = environment(dict(os.environ))
     if wanted is not None:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], wanted)
+
+
+@contextlib.contextmanager
+def none_for_new_processes() -> Iterator[None]:
+    """Processes started meanwhile do not inherit what `ask` set."""
+    asked = os.environ.get("GLIBC_TUNABLES") == TUNABLE
+    if asked:
+        del os.environ["GLIBC_TUNABLES"]
+    try:
+        yield
+    finally:
+        if asked:
+            os.environ["GLIBC_TUNABLES"] = TUNABLE

@@ -5,6 +5,7 @@ between. So each contender is prepared in a process of its own, where it then wa
 runs every contender once, and figures are ratios within rounds.
 """
 
+import contextlib
 import importlib
 import multiprocessing
 import resource
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from hemojax import huge_pages
 from hemojax.errors import UserError
 
 
@@ -27,11 +29,14 @@ class Contender(NamedTuple):
         prepare: "module:function"; the function takes the options and returns the parts to time, functions that block
             until their result is there.
         options: of that function.
+        huge_pages: whether its process keeps the huge pages that `main.py` asked for (see `hemojax.huge_pages`), or
+            begins as any other program does.
     """
 
     name: str
     prepare: str
     options: Mapping[str, Any]
+    huge_pages: bool = True
 
 
 class Timing(NamedTuple):
@@ -65,7 +70,8 @@ def contest(contenders: Sequence[Contender], rounds: int) -> dict[str, Timing]:
         for contender in contenders:
             ours, theirs = spawn.Pipe()
             process = spawn.Process(target=_serve, args=(theirs, contender.prepare, dict(contender.options)))
-            process.start()
+            with contextlib.nullcontext() if contender.huge_pages else huge_pages.none_for_new_processes():
+                process.start()
             theirs.close()
             pipes.append(ours)
             processes.append(process)

@@ -25,28 +25,24 @@ def layer_forwards(layers: Sequence[Layer], batch: int, channels_last: bool) -> 
     return [part(layer) for layer in layers]
 
 
-def network(name: str, workloads: Sequence[str], batch: int, size: int, channels_last: bool) -> Parts:
-    """The workloads on random images with torchvision's network.
+def network(name: str, workload: str, batch: int, size: int, channels_last: bool) -> Parts:
+    """The workload on random images with torchvision's network.
 
     Args:
         name: torchvision's.
-        workloads: out of `workloads.WORKLOADS`.
+        workload: one of `workloads.WORKLOADS`.
         batch: images at once.
         size: their side, in pixels.
         channels_last: the layout of weights and images; torch's default is the other one.
     """
     torch.set_num_threads(os.cpu_count() or 1)
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    create = getattr(torchvision.models, name)
+    net = getattr(torchvision.models, name)(num_classes=1).to(memory_format=layout)
     x = torch.from_numpy(images(batch, size)).permute(0, 3, 1, 2).contiguous(memory_format=layout)
-    frozen = create(num_classes=1).to(memory_format=layout).eval().requires_grad_(False)
-    tapped = create(num_classes=1).to(memory_format=layout).eval().requires_grad_(False)
-    parts: dict[str, Callable[[], object]] = {
-        "forward": lambda: _forward(frozen, x),
-        "gradients": _gradients(tapped, x),
-        "training": _training(create(num_classes=1).to(memory_format=layout).train(), x),
-    }
-    return [parts[workload] for workload in workloads]
+    if workload == "training":
+        return [_training(net.train(), x)]
+    frozen = net.eval().requires_grad_(False)
+    return [_gradients(frozen, x) if workload == "gradients" else lambda: _forward(frozen, x)]
 
 
 def stage_modules(net: torch.nn.Module) -> list[torch.nn.Module]:

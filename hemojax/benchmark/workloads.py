@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -11,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float32
 from ml_collections import ConfigDict
 
-from hemojax import devices, models
+from hemojax import compilation, devices, models
 from hemojax.cam import inputs, targets
 from hemojax.models.convolution import convolution
 from hemojax.models.groups import map_groups
@@ -96,7 +97,7 @@ def layer_forwards(layers: Sequence[Layer], batch: int, dtype: str) -> Parts:
         x = rng.standard_normal((batch, layer.height, layer.width, layer.inputs), np.float32)
         shape = (layer.size, layer.size, layer.inputs // layer.groups, layer.outputs)
         operands = jax.device_put([jnp.asarray(a, dtype) for a in (x, rng.standard_normal(shape, np.float32))])
-        run = jax.jit(lambda x, kernel: convolution(x, kernel, layer.stride))
+        run = jax.jit(lambda x, k: convolution(x, k, layer.stride), compiler_options=compilation.options())
         return lambda: jax.block_until_ready(run(*operands))
 
     return [part(layer) for layer in layers]
@@ -109,32 +110,29 @@ def matmul(size: int, dtype: str) -> Parts:
     return [lambda: jax.block_until_ready(run(a, a))]
 
 
-def network(name: str, workloads: Sequence[str], batch: int, size: int, dtype: str) -> Parts:
-    """The compiled workloads on random images.
+def network(name: str, workload: str, batch: int, size: int, dtype: str) -> Parts:
+    """The compiled workload on random images.
 
     Args:
         name: a key of `models.MODELS`.
-        workloads: out of WORKLOADS.
+        workload: one of WORKLOADS.
         batch: images at once.
         size: their side, in pixels.
         dtype: of the computation.
     """
     x, net = images(batch, size), models.create(name, 1, dtype=jnp.dtype(dtype))
     variables = state.initialise(net, size, 3, jax.random.key(0))
+    if workload == "training":
+        return [_training(name, variables, x, dtype)]
     target = targets.Target(jnp.zeros(batch, jnp.int32), jnp.ones(batch))
-    forward = predict.build(net)
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=compilation.options())
     def gradients(v: state.Variables, x: Array) -> Any:
         return map_groups(lambda x, target: inputs.tapped(net, v, x, target, net.stages, True), x, target)
 
+    run = predict.build(net) if workload == "forward" else gradients
     on_device = devices.replicate(variables), jax.device_put(x)
-    parts: dict[str, Callable[[], object]] = {
-        "forward": lambda: jax.block_until_ready(forward(*on_device)),
-        "gradients": lambda: jax.block_until_ready(gradients(*on_device)),
-        "training": _training(name, variables, x, dtype),
-    }
-    return [parts[workload] for workload in workloads]
+    return [lambda: jax.block_until_ready(run(*on_device))]
 
 
 def _training(

@@ -11,6 +11,7 @@ import jax
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from hemojax import compilation
 from hemojax.cam.inputs import Variables, gather
 from hemojax.cam.method import Inputs, Method, check_name
 from hemojax.cam.postprocess import heat
@@ -52,7 +53,7 @@ def build(
         seeds: how many maps RandomCAM draws for each image.
         chunk: how many ablated or masked inputs a device holds at once (one for each of its images if those are more).
         mesh: devices over which the batch, a multiple of their number, is divided along `devices.AXIS`.
-        compiler_options: XLA's, for this program alone.
+        compiler_options: XLA's, for this program alone, beside those of `compilation.options`.
 
     Returns:
         `explain(variables, images, target, identities)`, a `jax.jit` function, so that `.lower(...).compile()` is there
@@ -86,7 +87,7 @@ def build(
     def explain(variables: Variables, *batch: Any) -> Explanation:
         return map_groups(partial(explain_group, variables), *batch)
 
-    options = None if compiler_options is None else dict(compiler_options)
+    options = compilation.options() | dict(compiler_options or {})
     if mesh is None:
         return jax.jit(explain, compiler_options=options)
     everywhere, divided = PartitionSpec(), PartitionSpec(AXIS)

@@ -26,7 +26,7 @@ from hemojax.models.groups import map_in_groups
 Padding = tuple[tuple[int, int], tuple[int, int]]
 """Rows of zeros above and below, columns left and right."""
 
-FEW_CHANNELS = 48  # up to this many, patches are the faster form of a strided convolution, and of a kernel's cotangent
+IMAGE_CHANNELS = 4  # up to this many, patches are the faster form of a 3x3 convolution
 PATCH_BYTES = 6 * 2**20  # of a group's patches: enough to share among cores, and not more than a cache holds
 
 
@@ -54,11 +54,7 @@ def convolution(
     if size == 1:
         x = x[:, ::stride, ::stride]  # as matrices: on a CPU the backward pass is then faster by a fifth
         return (x.reshape(-1, inputs) @ kernel[0, 0]).reshape(*x.shape[:3], outputs)
-    if winograd.pays(x, kernel, stride):
-        return _by_platform(x, kernel, stride, padding, winograd_product, winograd_vjp)
-    if size == 3 and inputs <= FEW_CHANNELS:
-        return _by_platform(x, kernel, stride, padding, patches_product, patches_vjp)
-    return xla_convolution(x, kernel, stride, padding)
+    return _by_platform(x, kernel, stride, padding, dense, dense_vjp)
 
 
 def same_padding(shape: tuple[int, ...], size: int, stride: int) -> Padding:
@@ -85,6 +81,33 @@ def xla_convolution(
     )
 
 
+def dense(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "s s c co"], stride: int, padding: Padding
+) -> Float[Array, "b h2 w2 co"]:
+    """A convolution across all channels, in the form that is fastest for its shape."""
+    if winograd.pays(x, kernel, stride):
+        return winograd.convolve(x, kernel)
+    if kernel.shape[0] == 3 and x.shape[-1] <= IMAGE_CHANNELS:
+        return patches_product(x, kernel, stride, padding)
+    return xla_convolution(x, kernel, stride, padding)
+
+
+def dense_vjp(
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "s s c co"],
+    dy: Float[Array, "b h2 w2 co"],
+    stride: int,
+    padding: Padding,
+) -> tuple[Float[Array, "b h w c"], Float[Array, "s s c co"]]:
+    """Cotangents of x and, by XLA, of the kernel."""
+    _, pullback = jax.vjp(lambda kernel: xla_convolution(x, kernel, stride, padding), kernel)
+    if winograd.fits(x, kernel, stride):  # XLA's is up to 10 times slower
+        dx = winograd.convolve(dy, kernel[::-1, ::-1].swapaxes(2, 3))  # dy convolved with the kernel turned around
+    else:
+        dx = product_input_cotangent(kernel, dy, x.shape[1:3], stride, padding)
+    return dx, pullback(dy)[0]
+
+
 def patches_product(
     x: Float[Array, "b h w c"], kernel: Float[Array, "s s c co"], stride: int, padding: Padding
 ) -> Float[Array, "b h2 w2 co"]:
@@ -100,52 +123,40 @@ def patches_product(
     return map_in_groups(product, PATCH_BYTES // image_bytes, x)
 
 
-def patches_vjp(
-    x: Float[Array, "b h w c"],
+def product_input_cotangent(
     kernel: Float[Array, "s s c co"],
     dy: Float[Array, "b h2 w2 co"],
+    shape: tuple[int, ...],
     stride: int,
     padding: Padding,
-) -> tuple[Float[Array, "b h w c"], Float[Array, "s s c co"]]:
-    """Cotangents of x (by XLA) and of the kernel (see `patches_kernel_cotangent`)."""
-    _, x_pullback = jax.vjp(lambda x: xla_convolution(x, kernel, stride, padding), x)
-    return x_pullback(dy)[0], patches_kernel_cotangent(x, dy, len(kernel), stride, padding)
+) -> Float[Array, "b h w c"]:
+    """Cotangent of x of height and width `shape`: that of its patches, one matrix product, added up where they overlap.
 
+    The rows that taps i, i + stride, ... touch are the rows i of every `stride`; so are the columns. Each of these
+    phases is a sum of shifted parts of the product, and all of them interleaved are the cotangent of the padded x.
+    """
+    size, _, inputs, outputs = kernel.shape
+    (top, _), (left, _) = padding
+    taps = kernel.reshape(-1, outputs).T
+    more = (size - 1) // stride  # rows and columns of a phase beyond those of dy
 
-def patches_kernel_cotangent(
-    x: Float[Array, "b h w c"], dy: Float[Array, "b h2 w2 co"], size: int, stride: int, padding: Padding
-) -> Float[Array, "s s c co"]:
-    """A kernel's cotangent as a product of the patches of x with dy, image by image so that they stay in cache."""
+    def of_group(dy: Float[Array, "g h2 w2 co"]) -> Float[Array, "g h w c"]:
+        patches = (dy @ taps).reshape(*dy.shape[:3], size, size, inputs)
 
-    def add_image(total: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
-        x, dy = pair
-        patches = jnp.concatenate(windows(x[None], size, stride, padding), axis=-1)
-        return total + jnp.tensordot(patches[0], dy, ((0, 1), (0, 1))), None
+        def phase(row: int, column: int) -> Float[Array, "g h3 w3 c"]:
+            places = [(i, j) for i in range(row, size, stride) for j in range(column, size, stride)]
+            margins = [[(0, 0), *((n // stride, more - n // stride) for n in place), (0, 0)] for place in places]
+            zeros = jnp.zeros((), dy.dtype)  # there is no tap for a phase beyond the kernel
+            return sum((jnp.pad(patches[..., i, j, :], m) for (i, j), m in zip(places, margins, strict=True)), zeros)
 
-    zeros = jnp.zeros((size**2 * x.shape[-1], dy.shape[-1]), x.dtype)
-    return jax.lax.scan(add_image, zeros, (x, dy))[0].reshape(size, size, x.shape[-1], dy.shape[-1])
+        rows = [jnp.stack([phase(row, column) for column in range(stride)], axis=3) for row in range(stride)]
+        padded = jnp.stack(rows, axis=2).reshape(len(dy), *(stride * (n + more) for n in dy.shape[1:3]), inputs)
+        missing = (max(0, low + n - m) for low, n, m in zip((top, left), shape, padded.shape[1:3], strict=True))
+        padded = jnp.pad(padded, ((0, 0), *((0, n) for n in missing), (0, 0)))  # no patch reaches these
+        return padded[:, top : top + shape[0], left : left + shape[1]]
 
-
-def winograd_product(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c co"], stride: int, padding: Padding
-) -> Float[Array, "b h w co"]:
-    """Winograd's form; stride 1 and padding 1 are the only ones it has."""
-    return winograd.convolve(x, kernel)
-
-
-def winograd_vjp(
-    x: Float[Array, "b h w c"],
-    kernel: Float[Array, "3 3 c co"],
-    dy: Float[Array, "b h w co"],
-    stride: int,
-    padding: Padding,
-) -> tuple[Float[Array, "b h w c"], Float[Array, "3 3 c co"]]:
-    """Cotangents of x, which is the convolution of dy with the kernel turned around, and of the kernel."""
-    dx = winograd.convolve(dy, kernel[::-1, ::-1].swapaxes(2, 3))
-    if x.shape[-1] <= dy.shape[-1]:
-        return dx, patches_kernel_cotangent(x, dy, 3, stride, padding)
-    turned = patches_kernel_cotangent(dy, x, 3, stride, padding)  # fewer patches: x and dy have changed places
-    return dx, turned[::-1, ::-1].swapaxes(2, 3)
+    image_bytes = dy.shape[1] * dy.shape[2] * size**2 * inputs * dy.dtype.itemsize
+    return map_in_groups(of_group, PATCH_BYTES // image_bytes, dy)
 
 
 def depthwise_shifted(

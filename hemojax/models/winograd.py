@@ -16,21 +16,25 @@ from jaxtyping import Array, Float
 from hemojax.models.groups import map_in_groups
 
 TILE_BYTES = 24 * 2**20  # of a group's input and output tiles: most of the last cache of the processors tried
-FEWEST_CHANNELS, SMALLEST_SIDE = 16, 14  # with fewer, or smaller images, the sums cost more than the products save
+FEWEST_CHANNELS, SMALLEST_SIDE = 32, 14  # with fewer, or smaller images, the sums cost more than the products save
 
 Grid = list[list[Float[Array, "..."]]]
 """Arrays by their place in a tile."""
 Transform = Callable[[Sequence[Array]], list[Array]]
 
 
-def pays(x: Float[Array, "b h w ci"], kernel: Float[Array, "s s ci co"], stride: int) -> bool:
-    """Whether this is a convolution that is faster this way."""
+def fits(x: Float[Array, "b h w ci"], kernel: Float[Array, "s s ci co"], stride: int) -> bool:
+    """Whether this is a convolution for which this form was made, on an image that is not too small for it."""
     return (
         (len(kernel), stride) == (3, 1)
-        and min(kernel.shape[2:]) >= FEWEST_CHANNELS
         and min(x.shape[1:3]) >= SMALLEST_SIDE
         and x.dtype.itemsize >= 4  # the sums lose digits, of which bfloat16 has none to spare
     )
+
+
+def pays(x: Float[Array, "b h w ci"], kernel: Float[Array, "s s ci co"], stride: int) -> bool:
+    """Whether this is a convolution that is faster this way than as XLA's own operation."""
+    return fits(x, kernel, stride) and min(kernel.shape[2:]) >= FEWEST_CHANNELS
 
 
 def convolve(x: Float[Array, "b h w ci"], kernel: Float[Array, "3 3 ci co"]) -> Float[Array, "b h w co"]:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 from scipy import special
 
-from hemojax import devices
+from hemojax import compilation, devices
 from hemojax.data import loader, records
 from hemojax.models.groups import map_groups
 from hemojax.models.staged import StagedNetwork
@@ -29,7 +29,7 @@ def build(network: StagedNetwork) -> Predict:
 
     whole, divided = PartitionSpec(), PartitionSpec(devices.AXIS)
     share = jax.shard_map(predict, mesh=devices.mesh(), in_specs=(whole, divided), out_specs=divided, check_vma=False)
-    return jax.jit(share)
+    return jax.jit(share, compiler_options=compilation.options())
 
 
 def logits(

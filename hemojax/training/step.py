@@ -8,6 +8,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from hemojax.compilation import with_options
 from hemojax.devices import AXIS
 from hemojax.models.staged import StagedNetwork
 from hemojax.training.state import TrainState
@@ -70,4 +71,4 @@ def build(
         params = optax.apply_updates(state.params, updates)
         return new.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
 
-    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, 0), out_axes=(None, None))
+    return with_options(jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, 0), out_axes=(None, None)))

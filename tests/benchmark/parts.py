@@ -1,5 +1,6 @@
 """Contenders for test_contest.py, which runs them in processes of their own."""
 
+import os
 import time
 from pathlib import Path
 
@@ -15,3 +16,11 @@ def logged(name, log):
 
 def broken():
     raise ValueError("cannot be prepared")
+
+
+def environment(log):
+    def part():
+        with Path(log).open("a") as file:
+            file.write(os.environ.get("GLIBC_TUNABLES", "none") + " ")
+
+    return [part]

@@ -1,5 +1,8 @@
+import os
+
 import pytest
 
+from hemojax import huge_pages
 from hemojax.benchmark.contest import Contender, contest
 from hemojax.errors import UserError
 
@@ -23,3 +26,15 @@ def test_a_contender_that_fails_is_named(capfd):
     with pytest.raises(UserError, match="second failed"):
         contest([Contender("second", "benchmark.parts:broken", {})], rounds=1)
     assert "cannot be prepared" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [(huge_pages.TUNABLE, [huge_pages.TUNABLE, "none"]), ("glibc.pthread.rseq=0", 2 * ["glibc.pthread.rseq=0"])],
+)
+def test_a_contender_can_begin_without_the_huge_pages_that_were_asked_for(tmp_path, monkeypatch, given, seen):
+    monkeypatch.setenv("GLIBC_TUNABLES", given)
+    log = {"log": str(tmp_path / "log")}
+    contest([Contender(str(kept), "benchmark.parts:environment", log, kept) for kept in (True, False)], rounds=0)
+    assert (tmp_path / "log").read_text().split() == seen
+    assert os.environ["GLIBC_TUNABLES"] == given

@@ -15,7 +15,10 @@ def test_work_of_the_layers_is_the_published_one(network, size, gmac):
 
 
 def test_every_workload_runs():
-    gradients, training = workloads.network("resnet18", ("gradients", "training"), batch=2, size=32, dtype="float32")
+    (forward,), (gradients,), (training,) = (
+        workloads.network("resnet18", workload, batch=2, size=32, dtype="float32") for workload in workloads.WORKLOADS
+    )
+    assert forward().shape == (2, 1)
     _, activations, gradients = gradients()
     assert set(activations) == set(gradients) == {"stem", "stage1", "stage2", "stage3", "stage4"}
     assert all(np.abs(gradient).max() > 0 for gradient in jax.tree.leaves(gradients))

@@ -35,7 +35,15 @@ def outputs_and_cotangents(form, x, kernel, stride, same):
 @pytest.mark.parametrize("shape", [(8, 8), (7, 10), (1, 2)])
 @pytest.mark.parametrize(
     ("size", "inputs", "outputs", "depthwise"),
-    [(3, 5, 5, True), (5, 4, 4, True), (1, 5, 3, False), (3, 3, 4, False), (3, 6, 2, False), (7, 3, 2, False)],
+    [
+        (3, 5, 5, True),
+        (5, 4, 4, True),
+        (1, 5, 3, False),
+        (3, 3, 4, False),
+        (3, 6, 2, False),
+        (7, 3, 2, False),
+        (5, 3, 4, False),
+    ],
 )
 def test_equals_jaxs_own_forward_and_backward(size, inputs, outputs, depthwise, shape, stride, same):
     x, kernel = operands(size, inputs, outputs, depthwise, shape)
