@@ -58,7 +58,7 @@ def contest(contenders: Sequence[Contender], rounds: int) -> dict[str, Timing]:
 
     Args:
         contenders: each with its own name.
-        rounds: how often each part of each is run, after a first run that does not count.
+        rounds: how often each part of each is timed, each time after a run that does not count.
 
     Raises:
         UserError: a contender failed; its own traceback was printed by its process.
@@ -119,6 +119,7 @@ def _serve(pipe: Connection, prepare: str, options: dict[str, Any]) -> None:
 
 
 def _seconds(part: Callable[[], object]) -> float:
+    part()  # while others had their turn, this process lost the caches, and on some machines its memory
     begun = time.perf_counter()
     part()
     return time.perf_counter() - begun

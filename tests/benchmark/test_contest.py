@@ -12,8 +12,8 @@ def test_contenders_take_turns_round_by_round(tmp_path):
     timings = contest(
         [Contender(name, "benchmark.parts:logged", {"name": name, "log": str(log)}) for name in "ab"], rounds=3
     )
-    # each is prepared and warmed up by itself; then every round runs all parts of one, then of the other
-    assert log.read_text().split() == ["a0", "a2", "b0", "b2"] + ["a0", "a2", "b0", "b2"] * 3
+    # each is prepared and warmed up by itself; then every round runs all parts of one, then of the other, twice each
+    assert log.read_text().split() == ["a0", "a2", "b0", "b2"] + ["a0", "a0", "a2", "a2", "b0", "b0", "b2", "b2"] * 3
     for timing in timings.values():
         assert timing.seconds.shape == (3, 2)
         assert (timing.seconds[:, 1] >= 0.02).all()
