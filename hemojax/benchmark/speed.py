@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 import pandas as pd
 from ml_collections import ConfigDict
 
-from hemojax.benchmark import workloads
+from hemojax import models
+from hemojax.benchmark import cam_workloads, workloads
 from hemojax.benchmark.contest import Contender, Timing, contest
 from hemojax.cam.method import check_name
 from hemojax.errors import UserError
@@ -27,15 +29,16 @@ PEERS = {
     "PyTorch default": {"channels_last": False, "huge_pages": False},
 }
 """In its two layouts as it comes, and in the better one with the huge pages that hemojax asks for."""
+CAM_PEERS = {"pytorch-grad-cam, best settings": True, "pytorch-grad-cam, default": False}
 MATMUL = 2048
 
 Row = dict[str, Any]
 
 
 def speed(config: ConfigDict, workdir: Path) -> None:
-    """Time networks or their layers against PyTorch; writes `<workdir>/results/speed-<what>.json` and `.md`.
+    """Time networks or their layers against PyTorch, or class activation maps against pytorch-grad-cam.
 
-    Where PyTorch is not installed, hemojax is timed alone.
+    Writes `<workdir>/results/speed-<what>.json` and `.md`. Where PyTorch is not installed, hemojax is timed alone.
 
     Raises:
         UserError: a name is unknown, or the batch does not divide over the devices.
@@ -109,7 +112,44 @@ def _layer_rows(options: ConfigDict, network: str, gflops: float) -> Iterator[Ro
         } | {f"ratio {name}": _figures(timings, name, part)["ratio"] for name in timings if name != OURS}
 
 
-KINDS = {"networks": _network_rows, "layers": _layer_rows}
+def _cam_rows(options: ConfigDict, network: str, gflops: float) -> Iterator[Row]:
+    """A row a request and contender, with the largest difference between two values of their maps, out of [0, 1]."""
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "weights.safetensors"
+        cam_workloads.make_weights(weights, network)
+        for number, (title, request) in enumerate(cam_workloads.requests(models.create(network, 1)).items()):
+            made = {name: Path(folder) / f"{number} {name}.npz" for name in (OURS, *CAM_PEERS)}
+            shared = {"name": network, "request": request, "size": options.size, "weights": weights}
+            contenders = [
+                Contender(OURS, "hemojax.benchmark.cam_workloads:cams", shared | {"maps": made[OURS]}),
+                *(
+                    Contender(
+                        name, "hemojax.benchmark.cam_peers:cams", shared | {"maps": made[name], "best": best}, False
+                    )
+                    for name, best in CAM_PEERS.items()
+                    if importlib.util.find_spec("pytorch_grad_cam") is not None
+                ),
+            ]
+            timings = contest(contenders, options.rounds)
+            for name, timing in timings.items():
+                yield {
+                    "network": network,
+                    "maps": title,
+                    "batch": request.batch,
+                    "contender": name,
+                    **_figures(timings, name, 0),
+                    "difference": _difference(made[OURS], made[name]),
+                    "prepared s": timing.prepare_seconds,
+                    "peak MiB": timing.peak_mib,
+                }
+
+
+def _difference(ours: Path, theirs: Path) -> float:
+    with np.load(ours) as mine, np.load(theirs) as other:
+        return max(float(np.abs(mine[cell] - other[cell]).max()) for cell in mine)
+
+
+KINDS = {"networks": _network_rows, "layers": _layer_rows, "cams": _cam_rows}
 
 
 def _contenders(dtype: str, function: str, options: dict[str, Any]) -> Iterator[Contender]:

@@ -43,6 +43,15 @@ def layercam(inputs: Inputs) -> Float[Array, "h w"]:
     return jnp.sum(jnp.maximum(inputs.gradients, 0) * inputs.activations, axis=-1)
 
 
+def shapleycam(inputs: Inputs) -> Float[Array, "h w"]:
+    """ShapleyCAM: sum_k w_k A_k with w_k = mean_hw(G_k - (H A)_k / 2), H = d2s/dA2 (Cai 2025, arXiv:2501.06261).
+
+    The second-order Taylor expansion of the score around A, as it is without A's share of a pixel.
+    """
+    weights = jnp.mean(inputs.gradients - inputs.curvature / 2, axis=(0, 1))
+    return weighted_sum(inputs.activations, weights)
+
+
 def _quotient(numerator: Float[Array, "..."], denominator: Float[Array, "..."]) -> Float[Array, "..."]:
     """Divides, and gives 0 where the denominator is 0."""
     zero = denominator == 0

@@ -52,6 +52,8 @@ def gather(
         inputs = Inputs(_at_least_float32(a))
         if "gradients" in needs:
             inputs = inputs._replace(gradients=_at_least_float32(gradients[stage]))
+        if "curvature" in needs:
+            inputs = inputs._replace(curvature=_at_least_float32(curvature(network, variables, stage, a, target)))
         if "score" in needs:
             inputs = inputs._replace(score=jax.vmap(score)(logits, target))
         if "ablated_scores" in needs:
@@ -102,6 +104,18 @@ def tapped(
 
     gradients, (logits, activations) = jax.grad(total, has_aux=True)(zeros)
     return logits, activations, gradients
+
+
+def curvature(
+    network: Any, variables: Variables, stage: str, activations: Float[Array, "b h w k"], target: Target
+) -> Float[Array, "b h w k"]:
+    """H A of each image, H = d2s/dA2: the gradient of <ds/dA, A> with the second A held fixed."""
+
+    def total(a: Float[Array, "b h w k"]) -> Float[Array, ""]:
+        logits = _at_least_float32(network.apply(variables, a, train=False, after=stage))
+        return jnp.sum(jax.vmap(score)(logits, target))
+
+    return jax.grad(lambda a: jnp.vdot(jax.grad(total)(a), activations))(activations)
 
 
 def ablated_scores(

@@ -23,6 +23,7 @@ class Inputs(NamedTuple):
     Attributes:
         activations: A, the stage's output.
         gradients: G = ds/dA.
+        curvature: H A, the product of H = d2s/dA2 with A.
         score: s, one raw logit with its sign.
         ablated_scores: s_k, the score after channel k of A was set to zero.
         pgc_ablated_scores: the same after channel k was set to what PGC sets it to (see `perturbation.pgc_ablation`).
@@ -32,6 +33,7 @@ class Inputs(NamedTuple):
 
     activations: Float[Array, "h w k"]
     gradients: Float[Array, "h w k"] = NOT_NEEDED
+    curvature: Float[Array, "h w k"] = NOT_NEEDED
     score: Float[Array, ""] = NOT_NEEDED
     ablated_scores: Float[Array, " k"] = NOT_NEEDED
     pgc_ablated_scores: Float[Array, " k"] = NOT_NEEDED

@@ -4,6 +4,9 @@ PGC scales the map a second time when it fuses layers, even when there is only o
 a maximum below 1 where the raw map is not large against 1e-7, and so does the interpolation.
 """
 
+from collections.abc import Sequence
+from functools import reduce
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -28,3 +31,18 @@ def resize(values: Float[Array, "h w"], size: tuple[int, int]) -> Float[Array, "
 def full_heat(values: Float[Array, "h w"], size: tuple[int, int]) -> Float[Array, "height width"]:
     """What PGC returns for one layer: the stage's heat map (see `heat`), resized to the image and min-maxed again."""
     return minmax(resize(values, size))
+
+
+def fuse_mean(maps: Sequence[Float[Array, "_ _"]], size: tuple[int, int]) -> Float[Array, "height width"]:
+    """One map of the heat maps of several stages (or methods), by their mean: PGC's, given several layers."""
+    return minmax(sum(resize(one, size) for one in maps) / len(maps))
+
+
+def fuse_max(maps: Sequence[Float[Array, "_ _"]], size: tuple[int, int]) -> Float[Array, "height width"]:
+    """By their maximum, as LayerCAM's authors do (Jiang et al. 2021), then scaled again."""
+    return minmax(reduce(jnp.maximum, [resize(one, size) for one in maps]))
+
+
+def fuse_product(maps: Sequence[Float[Array, "_ _"]], size: tuple[int, int]) -> Float[Array, "height width"]:
+    """By their product: what one stage does not see is gone. PGC's RefineCAM, which does so with GradCAM++."""
+    return minmax(reduce(jnp.multiply, [full_heat(one, size) for one in maps]))

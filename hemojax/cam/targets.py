@@ -49,6 +49,12 @@ def predicted(logits: Float[Array | np.ndarray, "b outputs"]) -> Target:
     return _signed(jnp.asarray(logits) > 0, jnp.argmax(jnp.asarray(logits), axis=1))
 
 
+def highest(logits: Float[Array | np.ndarray, "b outputs"]) -> Target:
+    """Each image's label with the highest logit, its positive class: of classes that exclude each other (softmax)."""
+    label = jnp.argmax(jnp.asarray(logits), axis=1)
+    return Target(label, jnp.ones(label.shape))
+
+
 def _signed(positive: Bool[Array, "b outputs"], label: Int[Array, " b"]) -> Target:
     chosen = jnp.take_along_axis(positive, label[:, None], axis=1)[:, 0]
     return Target(label, jnp.where(chosen, 1.0, -1.0))

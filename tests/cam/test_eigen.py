@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import linalg
 
 from hemojax.cam import METHODS, Inputs
 from hemojax.cam.eigen import principal_projection
@@ -88,3 +89,24 @@ def test_what_the_methods_decompose():
     inputs = Inputs(jnp.asarray(a), jnp.asarray(g))
     np.testing.assert_allclose(METHODS["eigencam"].fn(inputs), project(jnp.asarray(a)), atol=1e-5)
     np.testing.assert_allclose(METHODS["eigengradcam"].fn(inputs), project(jnp.asarray(a * g)), atol=1e-5)
+    theirs = np.asarray(project(jnp.asarray(a * np.abs(g))))
+    expected = theirs * (-1 if theirs.max() < -theirs.min() else 1)
+    np.testing.assert_allclose(METHODS["segeigencam"].fn(inputs), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(6, 7, 5), (3, 4, 30)])
+def test_kernel_component_against_scipy(shape):
+    values = np.maximum(np.random.default_rng(7).normal(0.3, 1, shape), 0)
+    pixels = values.reshape(-1, shape[-1]) - values.reshape(-1, shape[-1]).mean(axis=0)
+    kernel = np.tanh(pixels @ pixels.T / shape[-1] + 1)
+    centring = np.eye(len(kernel)) - 1 / len(kernel)
+    eigenvalues, eigenvectors = linalg.eigh(centring @ kernel @ centring)
+    expected = np.sqrt(eigenvalues[-1]) * eigenvectors[:, -1].reshape(shape[:2])
+    found = np.asarray(METHODS["kpcacam"].fn(Inputs(jnp.asarray(values, jnp.float32))))
+    np.testing.assert_allclose(up_to_sign(found, expected), expected, atol=1e-3)
+    assert np.sum(found * (pixels.sum(axis=-1)).reshape(shape[:2])) > 0
+
+
+@pytest.mark.parametrize("value", [0.0, 3.7])
+def test_kernel_component_of_a_constant_is_zero(value):
+    np.testing.assert_allclose(METHODS["kpcacam"].fn(Inputs(jnp.full((3, 4, 5), value))), 0, atol=1e-3)

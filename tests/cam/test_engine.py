@@ -8,7 +8,7 @@ from toy import Toy, compiled, images, variables
 
 from hemojax import cam
 from hemojax.cam import targets
-from hemojax.cam.inputs import gather, tapped
+from hemojax.cam.inputs import curvature, gather, tapped
 from hemojax.errors import UserError
 from hemojax.models import create
 from hemojax.models.efficientnet import EfficientNet, StageSpec
@@ -188,3 +188,19 @@ def test_a_stage_may_be_named_in_two_ways():
 def test_unknown_names(methods, stages, message):
     with pytest.raises(UserError, match=message):
         cam.build(create("resnet18", 1), methods, stages)
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage3"])
+def test_curvature_is_the_hessian_times_the_activations(stage):
+    a = compiled(NETWORK, until=stage)(VARIABLES, IMAGES)
+
+    def of_one(a, label, sign):
+        def scored(flat):
+            return sign * NETWORK.apply(VARIABLES, flat.reshape(1, *a.shape), after=stage)[0, label]
+
+        return (jax.hessian(scored)(a.ravel()) @ a.ravel()).reshape(a.shape)
+
+    expected = jax.jit(jax.vmap(of_one))(a, TARGET.label, TARGET.sign)
+    found = jax.jit(lambda a: curvature(NETWORK, VARIABLES, stage, a, TARGET))(a)
+    assert np.abs(expected).max() > 1e-3
+    np.testing.assert_allclose(found, expected, atol=1e-4 * float(np.abs(expected).max()))

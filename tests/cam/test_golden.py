@@ -18,7 +18,8 @@ GOLDEN = Path(__file__).parent / "golden" / "pytorch_grad_cam.npz"
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compiles sooner
 METHODS = [name for name in cam.METHODS if name not in ("ablationcam", "randomcam")]
 # grad-cam keeps these in float32: the projections, the ablated and the masked scores.
-TOLERANCE = {"eigencam": 1e-6, "eigengradcam": 1e-6, "ablationcam_pgc": 1e-6, "scorecam": 1e-6}
+EIGEN = ("eigencam", "eigengradcam", "kpcacam")  # the sign of a singular vector is arbitrary in theirs
+TOLERANCE = dict.fromkeys((*EIGEN, "segeigencam", "ablationcam_pgc", "scorecam"), 1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def ours(golden):
             for layer in ("conv_stage1", "conv_stage2", "conv_stage3", "dense")
         }
         target = cam.Target(arrays["labels"], arrays["signs"])
-        needs = frozenset({"gradients", "score", "ablated_scores", "pgc_ablated_scores", "masked_scores"})
+        needs = frozenset({"gradients", "curvature", "score", "ablated_scores", "pgc_ablated_scores", "masked_scores"})
         options = {"stages": network.stages, "needs": needs, "seeds": 1, "group": 4}
         logits, inputs = gather(network, {"params": params}, arrays["images"], target, jnp.arange(2), **options)
         names = [name for name in cam.METHODS if name != "randomcam"]
@@ -68,7 +69,7 @@ def test_logits(golden, ours, activation):
 def test_raw_maps(golden, ours, activation, stage, method):
     theirs, mine = raw(golden, activation, stage, method), ours[activation][1][stage, method]
     assert mine.dtype == np.float64
-    if method in ("eigencam", "eigengradcam"):  # the sign of a singular vector is arbitrary in theirs
+    if method in EIGEN:
         mine = mine * np.sign(np.sum(mine * theirs, axis=(1, 2), keepdims=True))
     scale = np.abs(theirs).max()
     assert scale > 0
@@ -88,11 +89,21 @@ def test_ablation_of_rectified_stages(golden, ours, stage):
 def test_final_maps(golden, ours, method):
     theirs = golden[f"final/relu/stage2/{method.removesuffix('_pgc')}"]
     mine = ours["relu"][1]["stage2", method]
-    if method in ("eigencam", "eigengradcam"):
+    if method in EIGEN:
         opposed = raw(golden, "relu", "stage2", method)
         mine = mine * np.sign(np.sum(mine * opposed, axis=(1, 2), keepdims=True))
     mine = jax.vmap(lambda one: full_heat(heat(one), theirs.shape[1:]))(mine.astype(np.float32))
     np.testing.assert_allclose(mine, theirs, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("fuse", "name", "method"), [(cam.fuse_mean, "mean", "layercam"), (cam.fuse_product, "product", "gradcam++")]
+)
+def test_fusion_of_stages(golden, ours, fuse, name, method):
+    theirs = golden[f"fused/{name}/{method}"]
+    stages = [ours["relu"][1][f"stage{i}", method].astype(np.float32) for i in (1, 2, 3)]
+    mine = jax.vmap(lambda *maps: fuse([heat(one) for one in maps], theirs.shape[1:]))(*stages)
+    np.testing.assert_allclose(mine, theirs, atol=5e-6)
 
 
 @pytest.mark.peers

@@ -50,3 +50,12 @@ def test_heat_stays_between_zero_and_one(values):
     heat = np.asarray(postprocess.heat(jnp.asarray(values, jnp.float32).reshape(2, 3)))
     assert heat.min() == 0
     assert heat.max() <= 1
+
+
+def test_fusion_worked_example():
+    maps = [jnp.asarray([[0.0, 1.0, 0.5]]), jnp.asarray([[1.0, 0.5, 0.5]])]
+    np.testing.assert_allclose(postprocess.fuse_mean(maps, (1, 3)), [[0, 1, 0]], atol=1e-5)
+    np.testing.assert_allclose(postprocess.fuse_max(maps, (1, 3)), [[1, 1, 0]], atol=1e-5)
+    np.testing.assert_allclose(postprocess.fuse_product(maps, (1, 3)), [[0, 0, 0]], atol=1e-5)
+    sharper = [jnp.asarray([[0.0, 1.0, 0.5]]), jnp.asarray([[0.0, 1.0, 0.5]])]
+    np.testing.assert_allclose(postprocess.fuse_product(sharper, (1, 3)), [[0, 1, 0.25]], atol=1e-5)

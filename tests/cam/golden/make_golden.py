@@ -29,6 +29,10 @@ METHODS = {
     "layercam": pgc.LayerCAM,
     "eigencam": pgc.EigenCAM,
     "eigengradcam": pgc.EigenGradCAM,
+    "shapleycam": pgc.ShapleyCAM,
+    "segeigencam": pgc.SegEigenCAM,
+    "kpcacam": pgc.KPCA_CAM,
+    "fem": pgc.FEM,
     "ablationcam": pgc.AblationCAM,
     "scorecam": pgc.ScoreCAM,
 }
@@ -59,6 +63,13 @@ def parameters(network):
             )
 
 
+def targets():
+    """The target of each image."""
+    return [
+        lambda logits, label=label, sign=sign: sign * logits[label] for label, sign in zip(LABELS, SIGNS, strict=True)
+    ]
+
+
 def explained(network, stage, method, images):
     """The library's raw and final maps."""
     raw = []
@@ -67,16 +78,13 @@ def explained(network, stage, method, images):
         raw.append(type(cam).get_cam_image(cam, *args))
         return raw[-1]
 
-    targets = [
-        lambda logits, label=label, sign=sign: sign * logits[label] for label, sign in zip(LABELS, SIGNS, strict=True)
-    ]
     half_pixel = partial(nn.Upsample, mode="bilinear", align_corners=False)
     with (
         METHODS[method](network, [getattr(network, stage)]) as cam,
         mock.patch("torch.nn.UpsamplingBilinear2d", half_pixel),
     ):
         cam.get_cam_image = partial(remember, cam)
-        final = cam(images, targets)
+        final = cam(images, targets())
     return raw[0], final
 
 
@@ -101,6 +109,10 @@ def make():
                 arrays[f"raw/{activation}/{stage}/{method}"] = raw
                 if (activation, stage) == ("relu", "stage2"):
                     arrays[f"final/{activation}/{stage}/{method}"] = final
+    layers = [networks["relu"].stage1, networks["relu"].stage2, networks["relu"].stage3]
+    with pgc.LayerCAM(networks["relu"], layers) as cam:
+        arrays["fused/mean/layercam"] = cam(images, targets())
+    arrays["fused/product/gradcam++"] = pgc.RefineCAM(networks["relu"], layers)(images, targets())
     return arrays
 
 

@@ -1,0 +1,86 @@
+"""Which class activation maps are timed, and how hemojax makes them; `cam_peers` makes them with pytorch-grad-cam."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from hemojax import models
+from hemojax.benchmark.workloads import Parts, images
+from hemojax.cam import engine, targets
+from hemojax.cam.registry import METHODS
+from hemojax.models import pretrained
+from hemojax.models.staged import StagedNetwork
+from hemojax.training import state
+
+GRADIENT = tuple(name for name, method in METHODS.items() if method.needs == {"gradients"})
+MADE_BY_PEERS = tuple(name for name in GRADIENT if name != "segeigencam")
+Maps = dict[tuple[str, str], Float[np.ndarray, "b h w"]]
+
+
+class Request(NamedTuple):
+    """Maps that are made together.
+
+    Attributes:
+        methods: names in METHODS.
+        stages: the network's.
+        batch: images at once.
+    """
+
+    methods: tuple[str, ...]
+    stages: tuple[str, ...]
+    batch: int
+
+
+def requests(network: StagedNetwork) -> dict[str, Request]:
+    """What is timed, by its name in the table; perturbation methods on one image: a peer needs minutes for it."""
+    *_, before, last = network.stages
+    third = network.stages[-3]
+    bodies = tuple(stage for stage in network.stages if stage not in ("stem", "head"))
+    return {
+        f"GradCAM {third}": Request(("gradcam",), (third,), 16),
+        f"{len(MADE_BY_PEERS)} gradient methods x {len(bodies)} stages": Request(MADE_BY_PEERS, bodies, 16),
+        f"EigenCAM {bodies[0]}": Request(("eigencam",), bodies[:1], 16),
+        f"AblationCAM {third}": Request(("ablationcam",), (third,), 1),
+        f"AblationCAM {before}": Request(("ablationcam",), (before,), 1),
+        f"AblationCAM {last}": Request(("ablationcam",), (last,), 1),
+        f"ScoreCAM {third}": Request(("scorecam",), (third,), 1),
+    }
+
+
+def make_weights(path: Path, name: str) -> None:
+    """Random weights, as a state dict that every contender reads."""
+    network = models.create(name, 1)
+    pretrained.save(path, network, state.initialise(network, 64, 3, jax.random.key(0)))
+
+
+def cams(name: str, request: Request, size: int, weights: Path, maps: Path) -> Parts:
+    """The compiled request on random images; the maps of its first run are left in the file `maps`."""
+    network = models.create(name, 1)
+    variables = pretrained.load(weights, network, state.initialise(network, size, 3, jax.random.key(1)))
+    explain = engine.build(network, request.methods, request.stages)
+    batch = jax.device_put(
+        (variables, images(request.batch, size), targets.fixed(0, request.batch), jnp.arange(request.batch))
+    )
+
+    def once() -> Maps:
+        return jax.tree.map(np.asarray, explain(*batch).maps)
+
+    return [remembering(once, maps)]
+
+
+def remembering(once: Callable[[], Maps], path: Path) -> Callable[[], object]:
+    """The function itself, which leaves its first result in a file."""
+
+    def run() -> object:
+        made = once()
+        if not path.exists():
+            arrays: Any = {"/".join(cell): values for cell, values in made.items()}
+            np.savez(path, **arrays)
+        return made
+
+    return run

@@ -1,0 +1,108 @@
+"""`cam.explain`, for a network of a user's own."""
+
+import re
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toy import Toy, images, variables
+
+from hemojax import cam
+from hemojax.errors import UserError
+from hemojax.models.staged import StagedNetwork
+
+NETWORK = Toy()
+VARIABLES = variables(NETWORK)
+IMAGES = np.asarray(images(3))
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+class Own(StagedNetwork):
+    stages = ("stage1", "stage2")
+
+    def run_link(self, name, x, train):
+        return nn.relu(nn.Conv(8, (3, 3), 2, name=f"conv_{name}")(x))
+
+    def classify(self, x, train):
+        return nn.Dense(self.outputs, name="dense")(x.mean((1, 2)))
+
+
+def own(outputs):
+    network = Own(outputs)
+    return network, network.init(jax.random.key(0), IMAGES)
+
+
+def test_a_users_network_with_every_method():
+    network, its = own(1)
+    methods = tuple(cam.METHODS)
+    found = cam.explain(network, its, IMAGES, methods=methods, stages=("stage1", "stage2"), seeds=2)
+    np.testing.assert_allclose(found.logits, network.apply(its, IMAGES), atol=1e-6)
+    assert set(found.maps) == {(stage, method) for stage in ("stage1", "stage2") for method in methods}
+    for maps in found.maps.values():
+        assert isinstance(maps, jax.Array)
+        assert bool(jnp.isfinite(maps).all())
+        assert float(maps.max()) <= 1
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "predicted",
+        "highest",
+        0,
+        (0, 0, 0),
+        np.zeros(3, int),
+        cam.Target(jnp.zeros(3, int), jnp.array([1.0, -1.0, 1.0])),
+    ],
+)
+def test_targets(outputs, target):
+    network, its = own(outputs)
+    logits = np.asarray(network.apply(its, IMAGES))
+    if isinstance(target, str):
+        labels = logits.argmax(axis=1)
+        signs = np.where(logits.max(axis=1) > 0, 1, -1) if target == "predicted" else np.ones(3)
+    else:
+        labels, signs = np.zeros(3, int), target.sign if isinstance(target, cam.Target) else np.ones(3)
+    expected = cam.build(network, ("hirescam",), ("stage2",))(
+        its, IMAGES, cam.Target(jnp.asarray(labels), jnp.asarray(signs, jnp.float32)), jnp.arange(3)
+    )
+    found = cam.explain(network, its, IMAGES, target=target)
+    np.testing.assert_allclose(found.maps["stage2", "hirescam"], expected.maps["stage2", "hirescam"], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": [0, 1]}, "2 targets for 3 images"),
+        ({"target": cam.Target(jnp.zeros(3, int), jnp.ones(2))}, "targets for 3 images"),
+        ({"target": 3}, "logits 0 to 2"),
+        ({"target": [0, -1, 2]}, "logits 0 to 2"),
+        ({"target": "predicted class"}, "no target 'predicted class'"),
+        ({"methods": ("grad-cam",)}, "did you mean 'gradcam'"),
+        ({"identities": [1]}, "1 identities for 3 images"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_line(options, message):
+    with pytest.raises(UserError, match=message) as raised:
+        cam.explain(NETWORK, VARIABLES, IMAGES, **{"methods": ("gradcam",)} | options)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_same_request_is_compiled_once():
+    network, its = own(2)
+    run = cam.api._program(network, ("gradcam",), ("stage2",), 10, 64)
+    for _ in range(2):
+        cam.explain(network, its, IMAGES, methods=("gradcam",), target=1)
+    assert run._cache_size() == 1
+
+
+def test_the_readmes_example_runs():
+    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    names: dict = {}
+    exec(example, names)
+    assert names["heat"].shape == (4, 64, 64)
+    assert float(names["heat"].max()) <= 1
