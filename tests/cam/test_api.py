@@ -16,7 +16,7 @@ from hemojax.models.staged import StagedNetwork
 
 NETWORK = Toy()
 VARIABLES = variables(NETWORK)
-IMAGES = np.asarray(images(3))
+IMAGES = images(3)
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
