@@ -25,7 +25,7 @@ METHODS = {
     "layercam": pgc.LayerCAM,
     "eigencam": pgc.EigenCAM,
     "eigengradcam": pgc.EigenGradCAM,
-    "ablationcam": pgc.AblationCAM,
+    "ablationcam_pgc": pgc.AblationCAM,
     "scorecam": pgc.ScoreCAM,
 }
 

@@ -17,6 +17,9 @@ from hemojax.cam.targets import Target
 from hemojax.errors import UserError
 from hemojax.models.groups import map_groups
 
+TAPPED = ("intermediates", "perturbations")
+"""What `init` leaves beside the variables: it is of its own images' shape."""
+
 
 def explain(
     network: Any,
@@ -25,8 +28,8 @@ def explain(
     *,
     methods: Sequence[str] = ("hirescam",),
     stages: Sequence[str] | None = None,
-    target: str | int | Sequence[int] | Int[Array | np.ndarray, " b"] | Target = "predicted",
-    identities: Int[Array | np.ndarray, " b"] | None = None,
+    target: str | int | Sequence[int] | Int[Array | np.ndarray, " n"] | Target = "predicted",
+    identities: Int[Array | np.ndarray, " n"] | None = None,
     seeds: int = 10,
     chunk: int = 64,
 ) -> Explanation:
@@ -53,6 +56,7 @@ def explain(
         UserError: a method, stage or target is unknown, or there is not one target for each image.
     """
     images = jnp.asarray(images)
+    variables = {name: values for name, values in variables.items() if name not in TAPPED}
     shown = tuple(stages) if stages is not None else network.stages[-1:]
     run = _program(network, tuple(methods), shown, seeds, chunk)
     chosen = _target(network, variables, images, target)

@@ -5,7 +5,6 @@ a maximum below 1 where the raw map is not large against 1e-7, and so does the i
 """
 
 from collections.abc import Sequence
-from functools import reduce
 
 import jax
 import jax.numpy as jnp
@@ -35,14 +34,14 @@ def full_heat(values: Float[Array, "h w"], size: tuple[int, int]) -> Float[Array
 
 def fuse_mean(maps: Sequence[Float[Array, "_ _"]], size: tuple[int, int]) -> Float[Array, "height width"]:
     """One map of the heat maps of several stages (or methods), by their mean: PGC's, given several layers."""
-    return minmax(sum(resize(one, size) for one in maps) / len(maps))
+    return minmax(jnp.stack([resize(one, size) for one in maps]).mean(0))
 
 
 def fuse_max(maps: Sequence[Float[Array, "_ _"]], size: tuple[int, int]) -> Float[Array, "height width"]:
     """By their maximum, as LayerCAM's authors do (Jiang et al. 2021), then scaled again."""
-    return minmax(reduce(jnp.maximum, [resize(one, size) for one in maps]))
+    return minmax(jnp.stack([resize(one, size) for one in maps]).max(0))
 
 
 def fuse_product(maps: Sequence[Float[Array, "_ _"]], size: tuple[int, int]) -> Float[Array, "height width"]:
     """By their product: what one stage does not see is gone. PGC's RefineCAM, which does so with GradCAM++."""
-    return minmax(reduce(jnp.multiply, [full_heat(one, size) for one in maps]))
+    return minmax(jnp.stack([full_heat(one, size) for one in maps]).prod(0))

@@ -83,7 +83,7 @@ def test_targets(outputs, target):
         ({"target": [0, -1, 2]}, "logits 0 to 2"),
         ({"target": "predicted class"}, "no target 'predicted class'"),
         ({"methods": ("grad-cam",)}, "did you mean 'gradcam'"),
-        ({"identities": [1]}, "1 identities for 3 images"),
+        ({"identities": np.array([1])}, "1 identities for 3 images"),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_line(options, message):
@@ -101,7 +101,8 @@ def test_the_same_request_is_compiled_once():
 
 
 def test_the_readmes_example_runs():
-    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    examples = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    (example,) = (text for text in examples if "cam.explain" in text)
     names: dict = {}
     exec(example, names)
     assert names["heat"].shape == (4, 64, 64)
