@@ -2,9 +2,11 @@
 
 pip install -r requirements-compare.txt
 python main.py --config=configs/speed.py --config.speed.what=networks
-    6 min a network on 2 CPU cores; 22 GB for EfficientNetV2-S: with less, take one of speed.workloads at a time;
-    forward 0.85 (ResNet-50) to 1.2 times (EfficientNetV2-S) as fast as PyTorch channels_last, see the README
+    10 min a network on 2 CPU cores, up to 20 GB; forward 1.4 times as fast as PyTorch channels_last, see the README
 python main.py --config=configs/speed.py --config.speed.what=layers
+python main.py --config=configs/speed.py --config.speed.what=cams --config.speed.networks="('efficientnet_v2_s',)" \
+    --config.speed.rounds=1
+    class activation maps against pytorch-grad-cam, which needs minutes for some
 """
 
 from ml_collections import ConfigDict

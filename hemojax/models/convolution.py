@@ -1,11 +1,13 @@
 """2-D convolution: the form that is fastest on the platform it is compiled for.
 
-On a GPU or TPU every convolution is XLA's own. On a CPU most of XLA's convolutions are slow, and are replaced here:
+On a GPU or TPU every convolution is XLA's own. On a CPU some of XLA's convolutions are slow, and are replaced here:
 
 - depthwise ones (20 to 80 times slower than shifted multiply-adds);
-- 3x3 ones of stride 1, and the cotangents of their inputs (1.5 to 3 times slower than Winograd's form, see `winograd`);
-- those of an image, and the strided ones of few channels (2 to 4 times slower than a matrix product of the patches);
-- the cotangents of 3x3 kernels (up to 5 times slower than a product of patches of whichever side has fewer channels).
+- 3x3 ones of stride 1 (1.4 to 1.9 times slower than Winograd's form, see `winograd`);
+- 3x3 ones of an image (slower than a matrix product of the patches);
+- the cotangents of inputs (up to 10 times slower than Winograd's form or, where that does not fit, a matrix product).
+
+These figures are XLA's with `compilation.options`: without them, its other convolutions are slow too.
 
 A 1x1 convolution is a matrix product everywhere.
 
