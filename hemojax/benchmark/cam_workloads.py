@@ -43,12 +43,12 @@ def requests(network: StagedNetwork) -> dict[str, Request]:
     bodies = tuple(stage for stage in network.stages if stage not in ("stem", "head"))
     return {
         f"GradCAM {third}": Request(("gradcam",), (third,), 16),
-        f"{len(MADE_BY_PEERS)} gradient methods x {len(bodies)} stages": Request(MADE_BY_PEERS, bodies, 16),
         f"EigenCAM {bodies[0]}": Request(("eigencam",), bodies[:1], 16),
         f"AblationCAM {third}": Request(("ablationcam_pgc",), (third,), 1),
         f"AblationCAM {before}": Request(("ablationcam_pgc",), (before,), 1),
-        f"AblationCAM {last}": Request(("ablationcam_pgc",), (last,), 1),
         f"ScoreCAM {third}": Request(("scorecam",), (third,), 1),
+        f"{len(MADE_BY_PEERS)} gradient methods x {len(bodies)} stages": Request(MADE_BY_PEERS, bodies, 16),
+        f"AblationCAM {last}": Request(("ablationcam_pgc",), (last,), 1),
     }
 
 
