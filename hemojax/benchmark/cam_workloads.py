@@ -37,16 +37,16 @@ class Request(NamedTuple):
 
 
 def requests(network: StagedNetwork) -> dict[str, Request]:
-    """What is timed, by its name in the table; perturbation methods on one image: a peer needs minutes for it."""
+    """What is timed, by its name in the table; where a peer needs minutes for an image, on one."""
     *_, before, last = network.stages
     third = network.stages[-3]
     bodies = tuple(stage for stage in network.stages if stage not in ("stem", "head"))
     return {
         f"GradCAM {third}": Request(("gradcam",), (third,), 16),
-        f"EigenCAM {bodies[0]}": Request(("eigencam",), bodies[:1], 16),
         f"AblationCAM {third}": Request(("ablationcam_pgc",), (third,), 1),
         f"AblationCAM {before}": Request(("ablationcam_pgc",), (before,), 1),
         f"ScoreCAM {third}": Request(("scorecam",), (third,), 1),
+        f"EigenCAM {bodies[0]}": Request(("eigencam",), bodies[:1], 1),
         f"{len(MADE_BY_PEERS)} gradient methods x {len(bodies)} stages": Request(MADE_BY_PEERS, bodies, 16),
         f"AblationCAM {last}": Request(("ablationcam_pgc",), (last,), 1),
     }

@@ -20,6 +20,9 @@ from jaxtyping import Float
 from hemojax import huge_pages
 from hemojax.errors import UserError
 
+WARM, COLD, STOP = "warm", "cold", "stop"
+"""What a contender is told: to run a round, with or without a run before it that does not count, or to end."""
+
 
 class Contender(NamedTuple):
     """Something to be timed.
@@ -53,12 +56,13 @@ class Timing(NamedTuple):
     peak_mib: float
 
 
-def contest(contenders: Sequence[Contender], rounds: int) -> dict[str, Timing]:
+def contest(contenders: Sequence[Contender], rounds: int, warm: bool = True) -> dict[str, Timing]:
     """Time the contenders, interleaved.
 
     Args:
         contenders: each with its own name.
-        rounds: how often each part of each is timed, each time after a run that does not count.
+        rounds: how often each part of each is timed.
+        warm: each time after a run that does not count; otherwise only the very first run does not count.
 
     Raises:
         UserError: a contender failed; its own traceback was printed by its process.
@@ -79,11 +83,11 @@ def contest(contenders: Sequence[Contender], rounds: int) -> dict[str, Timing]:
         seconds = []
         for _ in range(rounds):
             for pipe, contender in zip(pipes, contenders, strict=True):
-                pipe.send(True)
+                pipe.send(WARM if warm else COLD)
                 seconds.append(_receive(pipe, contender))
         peaks = []
         for pipe, contender in zip(pipes, contenders, strict=True):
-            pipe.send(False)
+            pipe.send(STOP)
             peaks.append(_receive(pipe, contender))
     finally:
         for pipe in pipes:
@@ -111,15 +115,16 @@ def _serve(pipe: Connection, prepare: str, options: dict[str, Any]) -> None:
         part()
     pipe.send(time.perf_counter() - begun)
     try:
-        while pipe.recv():
-            pipe.send([_seconds(part) for part in parts])
+        while (turn := pipe.recv()) != STOP:
+            pipe.send([_seconds(part, turn == WARM) for part in parts])
         pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     except EOFError:  # the contest was given up
         pass
 
 
-def _seconds(part: Callable[[], object]) -> float:
-    part()  # while others had their turn, this process lost the caches, and on some machines its memory
+def _seconds(part: Callable[[], object], warm: bool) -> float:
+    if warm:
+        part()  # while others had their turn, this process lost the caches, and on some machines its memory
     begun = time.perf_counter()
     part()
     return time.perf_counter() - begun

@@ -138,7 +138,7 @@ def _cam_rows(options: ConfigDict, network: str, gflops: float) -> Iterator[Row]
                     if importlib.util.find_spec("pytorch_grad_cam") is not None
                 ),
             ]
-            timings = contest(contenders, options.rounds)
+            timings = contest(contenders, options.rounds, warm=False)  # a peer takes minutes
             for name, timing in timings.items():
                 yield {
                     "network": network,

@@ -6,6 +6,7 @@ neither batch nor group changes it beyond rounding.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from hemojax.cam.method import Inputs
 from hemojax.cam.perturbation import pgc_ablation
 from hemojax.cam.random import sample_keys
 from hemojax.cam.targets import Target, score
+from hemojax.models.groups import map_groups
 
 Variables = Mapping[str, Any]
 
@@ -165,7 +167,7 @@ def masked_scores(
         return images[:, None] * masks[..., None].astype(images.dtype)
 
     def whole(x: Float[Array, "n height width channels"]) -> Float[Array, "n outputs"]:
-        return network.apply(variables, x, train=False)
+        return map_groups(partial(network.apply, variables, train=False), x)
 
     return _scores_by_channel(whole, inputs, activations.shape[-1], target, group)
 

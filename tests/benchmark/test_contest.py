@@ -22,6 +22,12 @@ def test_contenders_take_turns_round_by_round(tmp_path):
         assert timing.peak_mib > 1
 
 
+def test_what_takes_minutes_is_not_run_twice_a_round(tmp_path):
+    log = tmp_path / "log"
+    contest([Contender("a", "benchmark.parts:logged", {"name": "a", "log": str(log)})], rounds=2, warm=False)
+    assert log.read_text().split() == ["a0", "a2"] * 3
+
+
 def test_a_contender_that_fails_is_named(capfd):
     with pytest.raises(UserError, match="second failed"):
         contest([Contender("second", "benchmark.parts:broken", {})], rounds=1)
