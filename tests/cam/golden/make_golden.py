@@ -90,8 +90,16 @@ def explained(network, stage, method, images):
 
 def make():
     """All arrays by name."""
-    torch.manual_seed(0)
+    usual = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
+    try:
+        return arrays_in_float64()
+    finally:
+        torch.set_default_dtype(usual)
+
+
+def arrays_in_float64():
+    torch.manual_seed(0)
     images = torch.randn(len(LABELS), 3, *SIZE)
     networks = {"silu": Toy(nn.SiLU).eval(), "relu": Toy(nn.ReLU).eval()}
     for parameter in networks["silu"].parameters():
