@@ -3,12 +3,15 @@
 import contextlib
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_grad_cam as pgc
 import torch
 import torchvision
+from pytorch_grad_cam.utils.image import scale_cam_image
 from safetensors.torch import load_file
 
 from hemojax import models
@@ -25,6 +28,10 @@ METHODS = {
     "layercam": pgc.LayerCAM,
     "eigencam": pgc.EigenCAM,
     "eigengradcam": pgc.EigenGradCAM,
+    "shapleycam": pgc.ShapleyCAM,
+    "segeigencam": pgc.SegEigenCAM,
+    "kpcacam": pgc.KPCA_CAM,
+    "fem": pgc.FEM,
     "ablationcam_pgc": pgc.AblationCAM,
     "scorecam": pgc.ScoreCAM,
 }
@@ -48,11 +55,14 @@ def cams(name: str, request: Request, size: int, weights: Path, maps: Path, best
     if best:
         network = network.to(memory_format=torch.channels_last).requires_grad_(False)
         x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    first = [lambda logits: logits[0]] * len(x)
     modules = dict(zip(models.create(name, 1).stages, stage_modules(network), strict=True))
 
     def once() -> Maps:
         return {
-            (stage, method): _explain(METHODS[method], network, modules[stage], x)
+            (stage, method): scale_cam_image(
+                np.maximum(explained(METHODS[method], network, modules[stage], x, first)[0], 0)
+            )
             for stage in request.stages
             for method in request.methods
         }
@@ -60,7 +70,10 @@ def cams(name: str, request: Request, size: int, weights: Path, maps: Path, best
     return [remembering(once, maps)]
 
 
-def _explain(method: type, network: torch.nn.Module, module: torch.nn.Module, x: torch.Tensor) -> np.ndarray:
+def explained(
+    method: type, network: torch.nn.Module, module: torch.nn.Module, x: torch.Tensor, targets: Sequence[Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The library's map of each image: raw, before ReLU and scaling, and as it returns it."""
     raw: list[np.ndarray] = []
     with method(network, [module]) as cam, contextlib.redirect_stderr(io.StringIO()):  # its progress bars
         make = cam.get_cam_image
@@ -70,7 +83,5 @@ def _explain(method: type, network: torch.nn.Module, module: torch.nn.Module, x:
             return raw[-1]
 
         cam.get_cam_image = remember
-        cam(x, [lambda logits: logits[0]] * len(x))
-    maps = np.maximum(raw[0], 0)
-    maps -= maps.min((1, 2), keepdims=True)
-    return maps / (1e-7 + maps.max((1, 2), keepdims=True))  # as the library scales them
+        final = cam(x, targets)
+    return raw[0], final

@@ -18,7 +18,6 @@ from hemojax.models.staged import StagedNetwork
 from hemojax.training import state
 
 GRADIENT = tuple(name for name, method in METHODS.items() if method.needs == {"gradients"})
-MADE_BY_PEERS = tuple(name for name in GRADIENT if name != "segeigencam")
 Maps = dict[tuple[str, str], Float[np.ndarray, "b h w"]]
 
 
@@ -47,7 +46,7 @@ def requests(network: StagedNetwork) -> dict[str, Request]:
         f"AblationCAM {before}": Request(("ablationcam_pgc",), (before,), 1),
         f"ScoreCAM {third}": Request(("scorecam",), (third,), 1),
         f"EigenCAM {bodies[0]}": Request(("eigencam",), bodies[:1], 1),
-        f"{len(MADE_BY_PEERS)} gradient methods x {len(bodies)} stages": Request(MADE_BY_PEERS, bodies, 16),
+        f"{len(GRADIENT)} gradient methods x {len(bodies)} stages": Request(GRADIENT, bodies, 16),
         f"AblationCAM {last}": Request(("ablationcam_pgc",), (last,), 1),
     }
 

@@ -20,9 +20,6 @@ from jaxtyping import Float
 from hemojax import huge_pages
 from hemojax.errors import UserError
 
-WARM, COLD, STOP = "warm", "cold", "stop"
-"""What a contender is told: to run a round, with or without a run before it that does not count, or to end."""
-
 
 class Contender(NamedTuple):
     """Something to be timed.
@@ -73,7 +70,7 @@ def contest(contenders: Sequence[Contender], rounds: int, warm: bool = True) -> 
         prepared = []
         for contender in contenders:
             ours, theirs = spawn.Pipe()
-            process = spawn.Process(target=_serve, args=(theirs, contender.prepare, dict(contender.options)))
+            process = spawn.Process(target=_serve, args=(theirs, contender.prepare, dict(contender.options), warm))
             with contextlib.nullcontext() if contender.huge_pages else huge_pages.none_for_new_processes():
                 process.start()
             theirs.close()
@@ -83,11 +80,11 @@ def contest(contenders: Sequence[Contender], rounds: int, warm: bool = True) -> 
         seconds = []
         for _ in range(rounds):
             for pipe, contender in zip(pipes, contenders, strict=True):
-                pipe.send(WARM if warm else COLD)
+                pipe.send(True)
                 seconds.append(_receive(pipe, contender))
         peaks = []
         for pipe, contender in zip(pipes, contenders, strict=True):
-            pipe.send(STOP)
+            pipe.send(False)
             peaks.append(_receive(pipe, contender))
     finally:
         for pipe in pipes:
@@ -107,7 +104,7 @@ def _receive(pipe: Connection, contender: Contender) -> Any:
         raise UserError(f"{contender.name} failed; its own error stands above") from error
 
 
-def _serve(pipe: Connection, prepare: str, options: dict[str, Any]) -> None:
+def _serve(pipe: Connection, prepare: str, options: dict[str, Any], warm: bool) -> None:
     begun = time.perf_counter()
     module, function = prepare.split(":")
     parts = getattr(importlib.import_module(module), function)(**options)
@@ -115,8 +112,8 @@ def _serve(pipe: Connection, prepare: str, options: dict[str, Any]) -> None:
         part()
     pipe.send(time.perf_counter() - begun)
     try:
-        while (turn := pipe.recv()) != STOP:
-            pipe.send([_seconds(part, turn == WARM) for part in parts])
+        while pipe.recv():
+            pipe.send([_seconds(part, warm) for part in parts])
         pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     except EOFError:  # the contest was given up
         pass

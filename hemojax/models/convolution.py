@@ -148,7 +148,7 @@ def product_input_cotangent(
         def phase(row: int, column: int) -> Float[Array, "g h3 w3 c"]:
             places = [(i, j) for i in range(row, size, stride) for j in range(column, size, stride)]
             margins = [[(0, 0), *((n // stride, more - n // stride) for n in place), (0, 0)] for place in places]
-            zeros = jnp.zeros((), dy.dtype)  # there is no tap for a phase beyond the kernel
+            zeros = jnp.zeros((len(dy), *(n + more for n in dy.shape[1:3]), inputs), dy.dtype)  # without any tap
             return sum((jnp.pad(patches[..., i, j, :], m) for (i, j), m in zip(places, margins, strict=True)), zeros)
 
         rows = [jnp.stack([phase(row, column) for column in range(stride)], axis=3) for row in range(stride)]

@@ -31,7 +31,7 @@ def outputs_and_cotangents(form, x, kernel, stride, same):
 
 
 @pytest.mark.parametrize("same", [False, True])
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("stride", [1, 2, 4])
 @pytest.mark.parametrize("shape", [(8, 8), (7, 10), (1, 2)])
 @pytest.mark.parametrize(
     ("size", "inputs", "outputs", "depthwise"),

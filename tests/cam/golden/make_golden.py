@@ -1,8 +1,9 @@
 """Makes pytorch_grad_cam.npz: what pytorch-grad-cam 1.5.7 gives for the network of `toy.py`, in float64.
 
-Run by hand where torch and grad-cam are installed (requirements-compare.txt): `python make_golden.py`. It holds the
-network's parameters under flax's names, the images (NHWC), and for each activation function (silu, relu), stage and
-method the raw map, before ReLU and scaling; "final/..." are the maps that the library returns.
+Run by hand where torch and grad-cam are installed (requirements-compare.txt):
+`PYTHONPATH=. python tests/cam/golden/make_golden.py`. It holds the network's parameters under flax's names, the images
+(NHWC), and for each activation function (silu, relu), stage and method the raw map, before ReLU and scaling;
+"final/..." are the maps that the library returns, "fused/..." those of several stages.
 
 Its ScoreCAM upsamples with aligned corners, hemojax with half-pixel centres: here it is made to do the latter.
 """
@@ -16,26 +17,13 @@ import pytorch_grad_cam as pgc
 import torch
 from torch import nn
 
+from hemojax.benchmark import cam_peers
+
 FILE = Path(__file__).with_name("pytorch_grad_cam.npz")
 SIZE = (16, 24)  # not square, to tell height from width
 WIDTHS = (5, 6, 7)
 LABELS, SIGNS = (1, 2), (1.0, -1.0)
-METHODS = {
-    "gradcam": pgc.GradCAM,
-    "hirescam": pgc.HiResCAM,
-    "gradcam_elementwise": pgc.GradCAMElementWise,
-    "gradcam++": pgc.GradCAMPlusPlus,
-    "xgradcam": pgc.XGradCAM,
-    "layercam": pgc.LayerCAM,
-    "eigencam": pgc.EigenCAM,
-    "eigengradcam": pgc.EigenGradCAM,
-    "shapleycam": pgc.ShapleyCAM,
-    "segeigencam": pgc.SegEigenCAM,
-    "kpcacam": pgc.KPCA_CAM,
-    "fem": pgc.FEM,
-    "ablationcam": pgc.AblationCAM,
-    "scorecam": pgc.ScoreCAM,
-}
+METHODS = {name.removesuffix("_pgc"): method for name, method in cam_peers.METHODS.items()}
 
 
 class Toy(nn.Module):
@@ -72,20 +60,9 @@ def targets():
 
 def explained(network, stage, method, images):
     """The library's raw and final maps."""
-    raw = []
-
-    def remember(cam, *args):
-        raw.append(type(cam).get_cam_image(cam, *args))
-        return raw[-1]
-
     half_pixel = partial(nn.Upsample, mode="bilinear", align_corners=False)
-    with (
-        METHODS[method](network, [getattr(network, stage)]) as cam,
-        mock.patch("torch.nn.UpsamplingBilinear2d", half_pixel),
-    ):
-        cam.get_cam_image = partial(remember, cam)
-        final = cam(images, targets())
-    return raw[0], final
+    with mock.patch("torch.nn.UpsamplingBilinear2d", half_pixel):
+        return cam_peers.explained(METHODS[method], network, getattr(network, stage), images, targets())
 
 
 def make():
