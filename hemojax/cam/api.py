@@ -12,13 +12,10 @@ from jaxtyping import Array, Float, Int
 from hemojax import compilation
 from hemojax.cam import targets
 from hemojax.cam.engine import Explanation, build
-from hemojax.cam.inputs import Variables
+from hemojax.cam.inputs import Variables, without_taps
 from hemojax.cam.targets import Target
 from hemojax.errors import UserError
 from hemojax.models.groups import map_groups
-
-TAPPED = ("intermediates", "perturbations")
-"""What `init` leaves beside the variables: it is of its own images' shape."""
 
 
 def explain(
@@ -56,7 +53,7 @@ def explain(
         UserError: a method, stage or target is unknown, or there is not one target for each image.
     """
     images = jnp.asarray(images)
-    variables = {name: values for name, values in variables.items() if name not in TAPPED}
+    variables = without_taps(variables)
     shown = tuple(stages) if stages is not None else network.stages[-1:]
     run = _program(network, tuple(methods), shown, seeds, chunk)
     chosen = _target(network, variables, images, target)
@@ -94,7 +91,7 @@ def _target(network: Any, variables: Variables, images: Float[Array, "b h w c"],
         signs = jnp.ones(labels.shape)
     if labels.shape != (batch,) or signs.shape != (batch,):
         raise UserError(f"{labels.size} targets for {batch} images: give one for each, or a single number for all")
-    outputs = jax.eval_shape(partial(network.apply, train=False), variables, images).shape[-1]
+    outputs = _forward(network).eval_shape(variables, images).shape[-1]  # traced once, unlike jax.eval_shape
     if not bool(jnp.all((labels >= 0) & (labels < outputs))):
         raise UserError(f"targets {np.unique(labels).tolist()}: the network has logits 0 to {outputs - 1}")
     return Target(labels, signs)

@@ -12,7 +12,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from hemojax import compilation
-from hemojax.cam.inputs import Variables, gather
+from hemojax.cam.inputs import Variables, gather, without_taps
 from hemojax.cam.method import Inputs, Method, check_name
 from hemojax.cam.postprocess import heat
 from hemojax.cam.registry import METHODS
@@ -85,7 +85,7 @@ def build(
         )
 
     def explain(variables: Variables, *batch: Any) -> Explanation:
-        return map_groups(partial(explain_group, variables), *batch)
+        return map_groups(partial(explain_group, without_taps(variables)), *batch)
 
     options = compilation.options() | dict(compiler_options or {})
     if mesh is None:

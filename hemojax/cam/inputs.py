@@ -22,6 +22,11 @@ from hemojax.models.groups import map_groups
 Variables = Mapping[str, Any]
 
 
+def without_taps(variables: Variables) -> Variables:
+    """The variables less what `init` sowed and perturbed beside them, which has the shape of its own images."""
+    return {name: values for name, values in variables.items() if name not in ("intermediates", "perturbations")}
+
+
 def gather(
     network: Any,
     variables: Variables,

@@ -92,6 +92,18 @@ def test_what_does_not_fit_is_said_in_one_line(options, message):
     assert "\n" not in str(raised.value)
 
 
+def test_variables_as_init_leaves_them_serve_any_batch():
+    network, its = own(2)
+    assert "perturbations" in its
+    for run in (
+        lambda given: cam.explain(network, given, IMAGES[:2], methods=("gradcam", "ablationcam"), target=1),
+        lambda given: cam.build(network, ("gradcam", "ablationcam"), ("stage2",))(
+            given, IMAGES[:2], cam.Target(jnp.ones(2, int), jnp.ones(2)), jnp.arange(2)
+        ),
+    ):
+        jax.tree.map(np.testing.assert_array_equal, run(its), run({"params": its["params"]}))
+
+
 def test_the_same_request_is_compiled_once():
     network, its = own(2)
     run = cam.api._program(network, ("gradcam",), ("stage2",), 10, 64)
