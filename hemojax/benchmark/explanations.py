@@ -27,7 +27,18 @@ from hemojax.progress import Progress
 from hemojax.reporting import tables
 from hemojax.training.state import Variables
 
-COSTLY = frozenset({"ablated_scores", "pgc_ablated_scores", "masked_scores"})
+COSTLY = frozenset(
+    {
+        "ablated_scores",
+        "pgc_ablated_scores",
+        "position_scores",
+        "masked_scores",
+        "noisy_masked_scores",
+        "integrated_masked_scores",
+        "group_gains",
+        "optimised_weights",
+    }
+)
 """What takes many runs of the network a slice."""
 
 

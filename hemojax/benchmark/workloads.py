@@ -128,7 +128,7 @@ def network(name: str, workload: str, batch: int, size: int, dtype: str) -> Part
 
     @partial(jax.jit, compiler_options=compilation.options())
     def gradients(v: state.Variables, x: Array) -> Any:
-        return map_groups(lambda x, target: inputs.tapped(net, v, x, target, net.stages, True), x, target)
+        return map_groups(lambda x, target: inputs.tapped(net, v, x, target, net.stages, net.stages), x, target)
 
     run = predict.build(net) if workload == "forward" else gradients
     on_device = devices.replicate(variables), jax.device_put(x)

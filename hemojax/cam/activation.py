@@ -3,13 +3,13 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hemojax.cam.method import Inputs, weighted_sum
+from hemojax.cam.method import Inputs
 
 DEVIATIONS = 2
 
 
-def fem(inputs: Inputs) -> Float[Array, "h w"]:
-    """FEM: sum_k w_k A_k, w_k the share of A_k above its mean + 2 standard deviations (Fuad et al. 2020)."""
+def fem(inputs: Inputs) -> Float[Array, "h w k"]:
+    """FEM: w_k A_k, w_k the share of A_k above its mean + 2 standard deviations (Fuad et al. 2020); summed over k."""
     a = inputs.activations
     strong = a > jnp.mean(a, axis=(0, 1)) + DEVIATIONS * jnp.std(a, axis=(0, 1))
-    return weighted_sum(a, jnp.mean(strong, axis=(0, 1), dtype=a.dtype))
+    return a * jnp.mean(strong, axis=(0, 1), dtype=a.dtype)

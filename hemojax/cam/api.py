@@ -1,6 +1,6 @@
 """Explanations in one call, for those who use hemojax as a library."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -12,10 +12,14 @@ from jaxtyping import Array, Float, Int
 from hemojax import compilation
 from hemojax.cam import targets
 from hemojax.cam.engine import Explanation, build
+from hemojax.cam.fullgrad import fullgrad
 from hemojax.cam.inputs import Variables, without_taps
-from hemojax.cam.targets import Target
+from hemojax.cam.postprocess import full_heat
+from hemojax.cam.targets import AnyTarget, Contrast, Target
 from hemojax.errors import UserError
 from hemojax.models.groups import map_groups
+
+BRIGHTNESS = (0.9, 1.0, 1.1)
 
 
 def explain(
@@ -25,29 +29,35 @@ def explain(
     *,
     methods: Sequence[str] = ("hirescam",),
     stages: Sequence[str] | None = None,
-    target: str | int | Sequence[int] | Int[Array | np.ndarray, " n"] | Target = "predicted",
+    target: str | int | Sequence[int] | Int[Array | np.ndarray, " n"] | AnyTarget = "predicted",
     identities: Int[Array | np.ndarray, " n"] | None = None,
     seeds: int = 10,
     chunk: int = 64,
+    eigen_smooth: bool = False,
+    aug_smooth: bool = False,
 ) -> Explanation:
-    """Explain images with any of `METHODS`, at any stages; the same request compiles once.
+    """Explain images with any of `METHODS`, at any stages, and with FullGrad; the same request compiles once.
 
     Args:
-        network: a `hemojax.models.StagedNetwork`, or any flax module with its `stages`, `taps`, `resolve` and call.
+        network: a `hemojax.models.StagedNetwork`, or any flax module with its `stages`, `taps`, `linear_after`,
+            `resolve` and call.
         variables: its "params", and "batch_stats" if it has them.
         images: its input (NHWC).
-        methods: names out of `METHODS`.
+        methods: names out of `METHODS`, and "fullgrad".
         stages: names of the network's stages and inner taps; default: the last stage alone.
         target: which logit to explain. "predicted": of labels that do not exclude each other, among them a single one,
             the highest logit, or minus it where none is above 0; "highest": of classes that do (a softmax's), the
-            highest; a number: that logit of every image; numbers: one for each image; or a `Target` with the signs too.
-        identities: a number for each image, from which RandomCAM draws (see `identity`); default: 0, 1, 2, ...
+            highest; a number: that logit of every image; numbers: one for each image; a `Target` with the signs too;
+            or a `Contrast` of logits, as `contrast` makes it for Finer-CAM.
+        identities: a number for each image, from which random methods draw (see `identity`); default: 0, 1, 2, ...
         seeds: how many maps RandomCAM draws for each image.
         chunk: how many ablated or masked inputs are held at once.
+        eigen_smooth: smooth by the first principal component (see `build`).
+        aug_smooth: smooth over mirrored and brighter images (see `smooth_over_augmentations`).
 
     Returns:
         Logits and heat maps on the device, in [0, 1] and at each stage's own resolution; see `full_heat` to see them on
-        the image.
+        the image. FullGrad's, at ("image", "fullgrad"), have the image's resolution, and with `aug_smooth` all have.
 
     Raises:
         UserError: a method, stage or target is unknown, or there is not one target for each image.
@@ -55,17 +65,66 @@ def explain(
     images = jnp.asarray(images)
     variables = without_taps(variables)
     shown = tuple(stages) if stages is not None else network.stages[-1:]
-    run = _program(network, tuple(methods), shown, seeds, chunk)
+    run = _program(network, tuple(methods), shown, seeds, chunk, eigen_smooth)
     chosen = _target(network, variables, images, target)
     drawn = jnp.arange(len(images)) if identities is None else jnp.asarray(identities)
     if len(drawn) != len(images):
         raise UserError(f"{len(drawn)} identities for {len(images)} images")
+    if aug_smooth:
+        return smooth_over_augmentations(lambda images: run(variables, images, chosen, drawn), images)
     return run(variables, images, chosen, drawn)
 
 
+def smooth_over_augmentations(
+    explain: Callable[[Float[Array, "b height width channels"]], Explanation],
+    images: Float[Array, "b height width channels"],
+) -> Explanation:
+    """PGC's `aug_smooth`: the mean of the maps of an image and its mirror image, each times 0.9, 1 and 1.1.
+
+    Args:
+        explain: maps of images.
+        images: the images.
+
+    Returns:
+        The logits of the images themselves, and maps `(b, [seeds,] height, width)`, not scaled again.
+    """
+    _, height, width, _ = images.shape
+
+    def full(maps: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
+        flat = jax.vmap(lambda one: full_heat(one, (height, width)))(maps.reshape(-1, *maps.shape[-2:]))
+        return flat.reshape(*maps.shape[:-2], height, width)
+
+    plain = [explain(factor * images) for factor in BRIGHTNESS]
+    mirrored = [explain(factor * images[:, :, ::-1]) for factor in BRIGHTNESS]
+    maps = {
+        cell: jnp.stack(
+            [full(one.maps[cell]) for one in plain] + [full(one.maps[cell])[..., ::-1] for one in mirrored]
+        ).mean(0)
+        for cell in plain[0].maps
+    }
+    return Explanation(plain[BRIGHTNESS.index(1.0)].logits, maps)
+
+
 @lru_cache(maxsize=32)
-def _program(network: Any, methods: tuple[str, ...], stages: tuple[str, ...], seeds: int, chunk: int) -> Any:
-    return build(network, methods, stages, seeds=seeds, chunk=chunk)
+def _program(
+    network: Any, methods: tuple[str, ...], stages: tuple[str, ...], seeds: int, chunk: int, eigen_smooth: bool
+) -> Any:
+    of_stages = [name for name in methods if name != "fullgrad"]
+    staged = build(network, of_stages, stages, seeds=seeds, chunk=chunk, eigen_smooth=eigen_smooth)
+    if "fullgrad" not in methods:
+        return staged
+
+    def whole(variables: Variables, images: Float[Array, "b h w c"], target: AnyTarget) -> Float[Array, "b h w"]:
+        return map_groups(partial(fullgrad, network, variables), images, target)
+
+    run_whole = jax.jit(whole, compiler_options=compilation.options())
+
+    def both(variables: Variables, images: Array, target: AnyTarget, identities: Array) -> Explanation:
+        found = staged(variables, images, target, identities)
+        maps = {("image", "fullgrad"): run_whole(variables, images, target)}
+        return Explanation(found.logits, found.maps | maps)
+
+    return both
 
 
 @lru_cache(maxsize=32)
@@ -76,8 +135,13 @@ def _forward(network: Any) -> Any:
     return jax.jit(forward, compiler_options=compilation.options())
 
 
-def _target(network: Any, variables: Variables, images: Float[Array, "b h w c"], target: Any) -> Target:
+def _target(network: Any, variables: Variables, images: Float[Array, "b h w c"], target: Any) -> AnyTarget:
     batch = len(images)
+    outputs = _forward(network).eval_shape(variables, images).shape[-1]  # traced once, unlike jax.eval_shape
+    if isinstance(target, Contrast):
+        if target.weights.shape != (batch, outputs):
+            raise UserError(f"a contrast of shape {target.weights.shape} for {batch} images and {outputs} logits")
+        return target
     if isinstance(target, Target):
         labels, signs = (jnp.asarray(part) for part in target)
     elif isinstance(target, str):
@@ -91,7 +155,6 @@ def _target(network: Any, variables: Variables, images: Float[Array, "b h w c"],
         signs = jnp.ones(labels.shape)
     if labels.shape != (batch,) or signs.shape != (batch,):
         raise UserError(f"{labels.size} targets for {batch} images: give one for each, or a single number for all")
-    outputs = _forward(network).eval_shape(variables, images).shape[-1]  # traced once, unlike jax.eval_shape
     if not bool(jnp.all((labels >= 0) & (labels < outputs))):
         raise UserError(f"targets {np.unique(labels).tolist()}: the network has logits 0 to {outputs - 1}")
     return Target(labels, signs)

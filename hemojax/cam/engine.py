@@ -12,12 +12,14 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from hemojax import compilation
+from hemojax.cam.eigen import principal_projection
 from hemojax.cam.inputs import Variables, gather, without_taps
 from hemojax.cam.method import Inputs, Method, check_name
 from hemojax.cam.postprocess import heat
 from hemojax.cam.registry import METHODS
-from hemojax.cam.targets import Target
+from hemojax.cam.targets import AnyTarget
 from hemojax.devices import AXIS
+from hemojax.errors import UserError
 from hemojax.models.groups import map_groups
 
 
@@ -42,6 +44,7 @@ def build(
     seeds: int = 10,
     chunk: int = 64,
     mesh: Mesh | None = None,
+    eigen_smooth: bool = False,
     compiler_options: Mapping[str, Any] | None = None,
 ) -> jax.stages.Wrapped:
     """Makes the jitted function that explains a batch; it compiles once for each shape of batch.
@@ -53,6 +56,8 @@ def build(
         seeds: how many maps RandomCAM draws for each image.
         chunk: how many ablated or masked inputs a device holds at once (one for each of its images if those are more).
         mesh: devices over which the batch, a multiple of their number, is divided along `devices.AXIS`.
+        eigen_smooth: project what the channels contribute on their first principal component instead of adding it up
+            (PGC's option of that name); a method that is no sum over channels stays as it is.
         compiler_options: XLA's, for this program alone, beside those of `compilation.options`.
 
     Returns:
@@ -61,18 +66,22 @@ def build(
         With a mesh, place the variables once: `jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))`.
 
     Raises:
-        UserError: if a method or a stage is unknown.
+        UserError: if a method or a stage is unknown, or CAM is asked for where it is not defined.
     """
     for name in methods:
         check_name(name, tuple(METHODS), "method")
     resolved = {name: network.resolve(name) for name in stages}
     asked = tuple(dict.fromkeys(resolved.values()))  # one stage may have been named in two ways
+    for name in methods:
+        if METHODS[name].linear and set(asked) != {network.linear_after}:
+            where = f"at {network.linear_after!r}" if network.linear_after else "nowhere in this network"
+            raise UserError(f"method {name!r} needs a mean and a linear layer behind its stage: it is defined {where}")
     needs = frozenset[str]().union(*(METHODS[name].needs for name in methods))
 
     def explain_group(
         variables: Variables,
         images: Float[Array, "b height width channels"],
-        target: Target,
+        target: AnyTarget,
         identities: Int[Array, " b"],
     ) -> Explanation:
         group = max(1, chunk // len(images))
@@ -81,7 +90,11 @@ def build(
         )
         return Explanation(
             logits,
-            {(stage, m): _heat_maps(METHODS[m], inputs[resolved[stage]]) for stage in stages for m in methods},
+            {
+                (stage, m): _heat_maps(METHODS[m], inputs[resolved[stage]], eigen_smooth)
+                for stage in stages
+                for m in methods
+            },
         )
 
     def explain(variables: Variables, *batch: Any) -> Explanation:
@@ -102,10 +115,12 @@ def build(
     return jax.jit(share, compiler_options=options)
 
 
-def _heat_maps(method: Method, inputs: Inputs) -> Float[Array, "b ..."]:
+def _heat_maps(method: Method, inputs: Inputs, eigen_smooth: bool) -> Float[Array, "b ..."]:
     """The heat map of each image, or one for each of its keys."""
 
     def one(inputs: Inputs) -> Float[Array, "h w"]:
+        if eigen_smooth and method.contributions:
+            return heat(principal_projection(method.contributions(inputs)))
         return heat(method.fn(inputs))
 
     if "key" in method.needs:

@@ -1,7 +1,7 @@
 """Computes what the methods need, in batches.
 
-One forward gives the activations of every stage and inner tap, one backward their gradients. Channels are ablated and
-masked in groups, so that memory does not grow with their number. Everything is a function of its own image alone:
+One forward gives the activations of every stage and inner tap, one backward their gradients; `scores` runs the network
+on changed inputs. Everything is a function of its own image alone:
 neither batch nor group changes it beyond rounding.
 """
 
@@ -11,13 +11,27 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
 from hemojax.cam.method import Inputs
 from hemojax.cam.perturbation import pgc_ablation
 from hemojax.cam.random import sample_keys
-from hemojax.cam.targets import Target, score
-from hemojax.models.groups import map_groups
+from hemojax.cam.scores import (
+    ablated_scores,
+    channel_groups,
+    group_gains,
+    integrated_masked_scores,
+    linear_ablated_scores,
+    masked_scores,
+    noisy_masked_scores,
+    optimised_weights,
+    position_scores,
+)
+from hemojax.cam.targets import AnyTarget, score
+
+ABLATED = frozenset({"ablated_scores", "pgc_ablated_scores"})
+NOISY_IMAGES, NOISE_OF_IMAGES = 4, 0.3  # of Smooth GradCAM++, in units of the network's input
+OF_THE_IMAGE = 2**31 - 1  # in place of a stage's number: keys of the image itself
 
 Variables = Mapping[str, Any]
 
@@ -31,7 +45,7 @@ def gather(
     network: Any,
     variables: Variables,
     images: Float[Array, "b height width channels"],
-    target: Target,
+    target: AnyTarget,
     identities: Int[Array, " b"],
     *,
     stages: Sequence[str],
@@ -52,55 +66,77 @@ def gather(
         seeds: how many keys each image has.
         group: how many channels of each image are ablated or masked at a time.
     """
-    logits, activations, gradients = tapped(network, variables, images, target, stages, "gradients" in needs)
-    gathered = {}
-    for stage in stages:
+    # Where the score is linear in A, its gradient gives the ablated scores, and the network is not run.
+    linear = [stage for stage in stages if stage == network.linear_after and needs & ABLATED]
+    differentiated = stages if "gradients" in needs else linear
+    logits, activations, gradients = tapped(network, variables, images, target, stages, differentiated)
+    scores = jax.vmap(score)(logits, target)
+    noisy: dict[str, Array] = {}
+    if "noisy_gradients" in needs:
+        noise = jax.vmap(sample_keys, in_axes=(0, None, None))(identities, OF_THE_IMAGE, NOISY_IMAGES)
+        noisy = noisy_gradients(network, variables, images, noise, target, stages)
+
+    _, height, width, _ = images.shape
+
+    def of_stage(stage: str) -> Inputs:
         a = activations[stage]
-        inputs = Inputs(_at_least_float32(a))
-        if "gradients" in needs:
-            inputs = inputs._replace(gradients=_at_least_float32(gradients[stage]))
-        if "curvature" in needs:
-            inputs = inputs._replace(curvature=_at_least_float32(curvature(network, variables, stage, a, target)))
-        if "score" in needs:
-            inputs = inputs._replace(score=jax.vmap(score)(logits, target))
-        if "ablated_scores" in needs:
-            zeros = jnp.zeros_like(a[:, 0, 0])
-            ablated = ablated_scores(network, variables, stage, a, zeros, target, group)
-            inputs = inputs._replace(ablated_scores=ablated)
-        if "pgc_ablated_scores" in needs:
-            ablated = ablated_scores(network, variables, stage, a, jax.vmap(pgc_ablation)(a), target, group)
-            inputs = inputs._replace(pgc_ablated_scores=ablated)
-        if "masked_scores" in needs:
-            inputs = inputs._replace(masked_scores=masked_scores(network, variables, images, a, target, group))
-        if "key" in needs:
-            # A stage's number is its place among the stages, whether or not the network has inner taps.
-            number = (*network.stages, *network.taps).index(stage)
-            keys = jax.vmap(sample_keys, in_axes=(0, None, None))(identities, number, seeds)
-            inputs = inputs._replace(key=keys)
-        gathered[stage] = inputs
-    return logits, gathered
+        g = gradients.get(stage, jnp.zeros(0))  # of which nothing is made where it is not needed
+        # A stage's number is its place among the stages, whether or not the network has inner taps.
+        number = (*network.stages, *network.taps).index(stage)
+        keys = jax.vmap(sample_keys, in_axes=(0, None, None))(identities, number, seeds)
+        suffix, whole = (network, variables, stage, a), (network, variables, images, a)
+
+        def ablated(values: Float[Array, "b k"]) -> Float[Array, "b k"]:
+            if stage in linear:
+                return linear_ablated_scores(
+                    _at_least_float32(a), _at_least_float32(g), _at_least_float32(values), scores
+                )
+            return ablated_scores(*suffix, values, target, group)
+
+        def groups() -> Float[Array, "b h w g"]:
+            return channel_groups(_at_least_float32(a), _at_least_float32(g), (height, width))
+
+        makers: dict[str, Callable[[], Array]] = {
+            "gradients": lambda: _at_least_float32(g),
+            "curvature": lambda: _at_least_float32(curvature(*suffix, target)),
+            "noisy_gradients": lambda: _at_least_float32(noisy[stage]),
+            "score": lambda: scores,
+            "ablated_scores": lambda: ablated(jnp.zeros_like(a[:, 0, 0])),
+            "pgc_ablated_scores": lambda: ablated(jax.vmap(pgc_ablation)(a)),
+            "position_scores": lambda: position_scores(*suffix, target, group),
+            "masked_scores": lambda: masked_scores(*whole, target, group),
+            "noisy_masked_scores": lambda: noisy_masked_scores(*whole, keys[:, 0], target, group),
+            "integrated_masked_scores": lambda: integrated_masked_scores(*whole, target, group),
+            "groups": groups,
+            "group_gains": lambda: group_gains(network, variables, images, groups(), target, group),
+            "optimised_weights": lambda: optimised_weights(*whole, target),
+            "key": lambda: keys,
+        }
+        return Inputs(_at_least_float32(a), **{name: make() for name, make in makers.items() if name in needs})
+
+    return logits, {stage: of_stage(stage) for stage in stages}
 
 
 def tapped(
     network: Any,
     variables: Variables,
     images: Float[Array, "b height width channels"],
-    target: Target,
+    target: AnyTarget,
     stages: Sequence[str],
-    with_gradients: bool,
+    differentiated: Sequence[str],
 ) -> tuple[Float[Array, "b outputs"], dict[str, Array], dict[str, Array]]:
-    """One forward and at most one backward: the logits, and A and ds/dA of the stages asked for.
+    """One forward and at most one backward: the logits, A of the stages asked for, and ds/dA of those `differentiated`.
 
     The scores are summed over the batch before the backward. In eval mode no image touches another, so each gradient is
     that of its own image's score.
     """
-    if not with_gradients:
+    if not differentiated:
         logits, sown = network.apply(variables, images, train=False, mutable=["intermediates"])
         return _at_least_float32(logits), _of(sown["intermediates"], stages), {}
     _, taps = jax.eval_shape(
         lambda: network.apply(variables, images, train=False, mutable=["intermediates", "perturbations"])
     )
-    zeros = {name: jnp.zeros(tap.shape, tap.dtype) for name, tap in _of(taps["perturbations"], stages).items()}
+    zeros = {name: jnp.zeros(tap.shape, tap.dtype) for name, tap in _of(taps["perturbations"], differentiated).items()}
 
     def total(perturbations: dict[str, Array]) -> tuple[Float[Array, ""], tuple[Array, dict[str, Array]]]:
         # Differentiating only what is asked for ends the backward pass at the earliest of those stages.
@@ -114,7 +150,7 @@ def tapped(
 
 
 def curvature(
-    network: Any, variables: Variables, stage: str, activations: Float[Array, "b h w k"], target: Target
+    network: Any, variables: Variables, stage: str, activations: Float[Array, "b h w k"], target: AnyTarget
 ) -> Float[Array, "b h w k"]:
     """H A of each image, H = d2s/dA2: the gradient of <ds/dA, A> with the second A held fixed."""
 
@@ -125,90 +161,21 @@ def curvature(
     return jax.grad(lambda a: jnp.vdot(jax.grad(total)(a), activations))(activations)
 
 
-def ablated_scores(
-    network: Any,
-    variables: Variables,
-    stage: str,
-    activations: Float[Array, "b h w k"],
-    values: Float[Array, "b k"],
-    target: Target,
-    group: int,
-) -> Float[Array, "b k"]:
-    """The score of each image with each channel of the stage set to its value, by running only what follows it."""
-    channels = jnp.arange(activations.shape[-1])
-
-    def inputs(chosen: Int[Array, " c"]) -> Float[Array, "b c h w k"]:
-        ablated = chosen[:, None, None, None] == channels
-        return jnp.where(ablated, values[:, None, None, None], activations[:, None])
-
-    def suffix(x: Float[Array, "n h w k"]) -> Float[Array, "n outputs"]:
-        return network.apply(variables, x, train=False, after=stage)
-
-    return _scores_by_channel(suffix, inputs, len(channels), target, group)
-
-
-def masked_scores(
+def noisy_gradients(
     network: Any,
     variables: Variables,
     images: Float[Array, "b height width channels"],
-    activations: Float[Array, "b h w k"],
-    target: Target,
-    group: int,
-) -> Float[Array, "b k"]:
-    """The score of each image times each channel of the stage, upsampled to the image and then scaled to [0, 1].
+    keys: Key[Array, "b n"],
+    target: AnyTarget,
+    stages: Sequence[str],
+) -> dict[str, Float[Array, "b n h w k"]]:
+    """ds/dA of the stages for each image with normal noise of standard deviation 0.3, n times (torch-cam 0.5.0)."""
 
-    The paper does not say how to interpolate. Here: half-pixel bilinear, as everywhere in hemojax (PGC aligns corners),
-    then scaled with PGC's eps of 1e-8, so that a dead channel masks everything. As in PGC, the mask multiplies the
-    network's input as it stands: what is masked takes the value 0 of the normalised input.
-    """
-    batch, height, width, _ = images.shape
+    def once(keys: Key[Array, " b"]) -> dict[str, Float[Array, "b h w k"]]:
+        noise = jax.vmap(partial(jax.random.normal, shape=images.shape[1:], dtype=images.dtype))(keys)
+        return tapped(network, variables, images + NOISE_OF_IMAGES * noise, target, stages, stages)[2]
 
-    def inputs(chosen: Int[Array, " c"]) -> Float[Array, "b c height width channels"]:
-        shape = (batch, height, width, len(chosen))
-        channels = _at_least_float32(activations[..., chosen])
-        masks = jax.image.resize(channels, shape, "linear", antialias=False)
-        low, high = (extreme(masks, axis=(1, 2), keepdims=True) for extreme in (jnp.min, jnp.max))
-        masks = jnp.moveaxis((masks - low) / (high - low + 1e-8), -1, 1)
-        return images[:, None] * masks[..., None].astype(images.dtype)
-
-    def whole(x: Float[Array, "n height width channels"]) -> Float[Array, "n outputs"]:
-        return map_groups(partial(network.apply, variables, train=False), x)
-
-    return _scores_by_channel(whole, inputs, activations.shape[-1], target, group)
-
-
-def _scores_by_channel(
-    forward: Callable[[Float[Array, "n ..."]], Float[Array, "n outputs"]],
-    inputs: Callable[[Int[Array, " c"]], Float[Array, "b c ..."]],
-    channels: int,
-    target: Target,
-    group: int,
-) -> Float[Array, "b k"]:
-    """Runs the network on one input for each image and channel, `group` channels at a time.
-
-    Args:
-        forward: inputs (n, ...) to logits.
-        inputs: makes the inputs (b, c, ...) of the given channels.
-        channels: how many there are.
-        target: one for each image.
-        group: channels at a time.
-
-    Returns:
-        The scores.
-    """
-    group = min(group, channels)
-    groups = -(-channels // group)
-    # The last group repeats the last channel instead of being shorter: one shape, one compilation.
-    chosen = jnp.minimum(jnp.arange(groups * group), channels - 1).reshape(groups, group)
-
-    def of_group(chosen: Int[Array, " c"]) -> Float[Array, "c b"]:
-        x = inputs(chosen)
-        logits = _at_least_float32(forward(x.reshape(-1, *x.shape[2:])))
-        logits = logits.reshape(*x.shape[:2], -1)
-        return jax.vmap(jax.vmap(score), in_axes=(1, None))(logits, target)
-
-    scores = jax.lax.map(of_group, chosen)
-    return scores.reshape(groups * group, -1)[:channels].T
+    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), jax.lax.map(once, keys.T))
 
 
 def _of(values: Mapping[str, Any], stages: Sequence[str]) -> dict[str, Any]:

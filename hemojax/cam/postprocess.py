@@ -45,3 +45,10 @@ def fuse_max(maps: Sequence[Float[Array, "_ _"]], size: tuple[int, int]) -> Floa
 def fuse_product(maps: Sequence[Float[Array, "_ _"]], size: tuple[int, int]) -> Float[Array, "height width"]:
     """By their product: what one stage does not see is gone. PGC's RefineCAM, which does so with GradCAM++."""
     return minmax(jnp.stack([full_heat(one, size) for one in maps]).prod(0))
+
+
+def fuse_votes(
+    maps: Sequence[Float[Array, "_ _"]], size: tuple[int, int], threshold: float = 0.2
+) -> Float[Array, "height width"]:
+    """By their votes: the share of the maps, of stages or methods, that are above a low threshold; not scaled again."""
+    return jnp.stack([full_heat(one, size) > threshold for one in maps]).mean(0)

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from hemojax.cam.method import Inputs, weighted_sum
+from hemojax.cam.method import Inputs
 
 
-def randomcam(inputs: Inputs) -> Float[Array, "h w"]:
-    """RandomCAM: sum_k w_k A_k with w_k drawn uniformly from [-1, 1) (PGC's RandomCAM)."""
+def randomcam(inputs: Inputs) -> Float[Array, "h w k"]:
+    """RandomCAM: w_k A_k with w_k drawn uniformly from [-1, 1) (PGC's RandomCAM); summed over k."""
     activations = inputs.activations
-    return weighted_sum(activations, jax.random.uniform(inputs.key, activations.shape[-1:], activations.dtype, -1, 1))
+    return activations * jax.random.uniform(inputs.key, activations.shape[-1:], activations.dtype, -1, 1)
 
 
 def identity(case: str, index: int) -> int:

@@ -1,23 +1,31 @@
 """The methods by name. A new method is one function and one line here."""
 
 from hemojax.cam import activation, eigen, gradient, perturbation, random
-from hemojax.cam.method import Method
+from hemojax.cam.method import Method, additive
 
 METHODS: dict[str, Method] = {
-    "gradcam": Method(frozenset({"gradients"}), gradient.gradcam),
-    "hirescam": Method(frozenset({"gradients"}), gradient.hirescam),
-    "gradcam_elementwise": Method(frozenset({"gradients"}), gradient.gradcam_elementwise),
-    "gradcam++": Method(frozenset({"gradients"}), gradient.gradcam_plus_plus),
-    "xgradcam": Method(frozenset({"gradients"}), gradient.xgradcam),
-    "layercam": Method(frozenset({"gradients"}), gradient.layercam),
-    "shapleycam": Method(frozenset({"gradients", "curvature"}), gradient.shapleycam),
+    "cam": additive(gradient.cam, "gradients", linear=True),
+    "gradcam": additive(gradient.gradcam, "gradients"),
+    "hirescam": additive(gradient.hirescam, "gradients"),
+    "gradcam_elementwise": additive(gradient.gradcam_elementwise, "gradients"),
+    "gradcam++": additive(gradient.gradcam_plus_plus, "gradients"),
+    "smoothgradcam++": additive(gradient.smoothgradcam_plus_plus, "noisy_gradients"),
+    "xgradcam": additive(gradient.xgradcam, "gradients"),
+    "layercam": additive(gradient.layercam, "gradients"),
+    "shapleycam": additive(gradient.shapleycam, "gradients", "curvature"),
     "eigencam": Method(frozenset(), eigen.eigencam),
     "eigengradcam": Method(frozenset({"gradients"}), eigen.eigengradcam),
     "segeigencam": Method(frozenset({"gradients"}), eigen.segeigencam),
     "kpcacam": Method(frozenset(), eigen.kpcacam),
-    "fem": Method(frozenset(), activation.fem),
-    "ablationcam": Method(frozenset({"score", "ablated_scores"}), perturbation.ablationcam),
-    "ablationcam_pgc": Method(frozenset({"score", "pgc_ablated_scores"}), perturbation.ablationcam_pgc),
-    "scorecam": Method(frozenset({"masked_scores"}), perturbation.scorecam),
-    "randomcam": Method(frozenset({"key"}), random.randomcam),
+    "fem": additive(activation.fem),
+    "ablationcam": additive(perturbation.ablationcam, "score", "ablated_scores"),
+    "ablationcam_pgc": additive(perturbation.ablationcam_pgc, "score", "pgc_ablated_scores"),
+    "reciprocam": Method(frozenset({"position_scores"}), perturbation.reciprocam),
+    "scorecam": additive(perturbation.scorecam, "masked_scores"),
+    "cfdcam": additive(perturbation.cfdcam, "masked_scores"),
+    "sscam": additive(perturbation.sscam, "noisy_masked_scores"),
+    "iscam": additive(perturbation.iscam, "integrated_masked_scores"),
+    "groupcam": additive(perturbation.groupcam, "gradients", "groups", "group_gains"),
+    "opticam": additive(perturbation.opticam, "optimised_weights"),
+    "randomcam": additive(random.randomcam, "key"),
 }

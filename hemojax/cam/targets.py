@@ -7,11 +7,13 @@ A target is data, not code, so that every image of a batch can have its own: `sc
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from hemojax.cam.method import check_name
+from hemojax.errors import UserError
 
 
 class Target(NamedTuple):
@@ -26,11 +28,24 @@ class Target(NamedTuple):
     sign: Float[Array, "*batch"]
 
 
+class Contrast(NamedTuple):
+    """A score that compares the logits of one image, or of each image of a batch: the sum of weight times logit.
+
+    Attributes:
+        weights: of each logit.
+    """
+
+    weights: Float[Array, "*batch outputs"]
+
+
+AnyTarget = Target | Contrast
 Choose = Callable[[Bool[Array | np.ndarray, "b outputs"], Float[Array | np.ndarray, "b outputs"]], Target]
 
 
-def score(logits: Float[Array, " outputs"], target: Target) -> Float[Array, ""]:
+def score(logits: Float[Array, " outputs"], target: AnyTarget) -> Float[Array, ""]:
     """The target's score of one image."""
+    if isinstance(target, Contrast):
+        return jnp.sum(target.weights * logits)
     return target.sign * logits[target.label]
 
 
@@ -53,6 +68,37 @@ def highest(logits: Float[Array | np.ndarray, "b outputs"]) -> Target:
     """Each image's label with the highest logit, its positive class: of classes that exclude each other (softmax)."""
     label = jnp.argmax(jnp.asarray(logits), axis=1)
     return Target(label, jnp.ones(label.shape))
+
+
+def contrast(
+    logits: Float[Array | np.ndarray, "b outputs"],
+    label: Int[Array | np.ndarray, " b"],
+    references: int = 3,
+    strength: float = 0.6,
+) -> Contrast:
+    """Finer-CAM's target, for any method: y_c - strength * mean_t y_t (Zhang et al. 2025, arXiv:2501.11309).
+
+    The references t are the labels whose logits are nearest to that of c; all others, where there are fewer. So does
+    torch-cam 0.5.0; pytorch-grad-cam weighs them by their probabilities.
+
+    Args:
+        logits: of each image.
+        label: c of each image.
+        references: how many.
+        strength: of the comparison.
+
+    Raises:
+        UserError: there is a single logit, and nothing to compare it with.
+    """
+    logits = jnp.asarray(logits)
+    outputs = logits.shape[1]
+    if outputs < 2:
+        raise UserError("Finer-CAM compares labels, and the network has a single one: explain that with another target")
+    own = jax.nn.one_hot(label, outputs, dtype=logits.dtype)
+    distance = jnp.abs(logits - jnp.sum(own * logits, axis=1, keepdims=True))
+    nearest = jnp.argsort(jnp.where(own > 0, jnp.inf, distance), axis=1)[:, : min(references, outputs - 1)]
+    others = jax.nn.one_hot(nearest, outputs, dtype=logits.dtype).mean(axis=1)
+    return Contrast(own - strength * others)
 
 
 def _signed(positive: Bool[Array, "b outputs"], label: Int[Array, " b"]) -> Target:

@@ -197,6 +197,11 @@ class EfficientNet(StagedNetwork):
         )
 
     @property
+    def linear_after(self) -> str:
+        """The last stage."""
+        return self.stages[-1]
+
+    @property
     def aliases(self) -> dict[str, str]:
         """Stages by the modules that end them: torchvision's `features[0]` to the head, timm's `blocks[0]` on."""
         torchvision = {f"features[{i}]": stage for i, stage in enumerate(self.stages)}

@@ -1,5 +1,6 @@
 """Batches in groups: on a CPU the intermediate values of a few images stay in cache, those of a whole batch do not."""
 
+import sys
 from collections.abc import Callable
 
 import jax
@@ -23,6 +24,11 @@ def map_in_groups(function: Callable[..., PyTree], images: int, *batch: PyTree) 
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), mapped)
 
 
+def images_at_once(images: Float[Array, "b height width channels"]) -> int:
+    """How many images of this size a network does best to take at once: on a CPU a few, elsewhere any number."""
+    return GROUP_PIXELS // (images.shape[1] * images.shape[2]) if jax.default_backend() == "cpu" else sys.maxsize
+
+
 def map_groups(
     function: Callable[..., PyTree], images: Float[Array, "b height width channels"], *others: PyTree
 ) -> PyTree:
@@ -36,7 +42,7 @@ def map_groups(
         images: what decides how large a group is.
         *others: trees of arrays that go with the images.
     """
-    group = GROUP_PIXELS // (images.shape[1] * images.shape[2])
-    if jax.default_backend() != "cpu" or len(images) <= group:
+    group = images_at_once(images)
+    if len(images) <= group:
         return function(images, *others)
     return map_in_groups(function, group, images, *others)

@@ -67,6 +67,11 @@ class ResNet(StagedNetwork):
         return ("stem", *(f"stage{i}" for i in range(1, len(self.depths) + 1)))
 
     @property
+    def linear_after(self) -> str:
+        """The last stage."""
+        return self.stages[-1]
+
+    @property
     def aliases(self) -> dict[str, str]:
         """Stages by torchvision's names, layer1 to layer4."""
         return {f"layer{i}": stage for i, stage in enumerate(self.stages) if i > 0}

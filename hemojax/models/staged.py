@@ -42,6 +42,11 @@ class StagedNetwork(nn.Module):
         return ()
 
     @property
+    def linear_after(self) -> str | None:
+        """The stage behind which there is but a mean, dropout and a dense layer, or None."""
+        return None
+
+    @property
     def links(self) -> tuple[str, ...]:
         """The whole chain: each stage, and behind it its inner taps."""
         return tuple(

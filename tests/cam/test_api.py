@@ -22,6 +22,7 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 
 class Own(StagedNetwork):
     stages = ("stage1", "stage2")
+    linear_after = "stage2"
 
     def run_link(self, name, x, train):
         return nn.relu(nn.Conv(8, (3, 3), 2, name=f"conv_{name}")(x))
@@ -37,12 +38,13 @@ def own(outputs):
 
 def test_a_users_network_with_every_method():
     network, its = own(1)
-    methods = tuple(cam.METHODS)
-    found = cam.explain(network, its, IMAGES, methods=methods, stages=("stage1", "stage2"), seeds=2)
+    found = cam.explain(network, its, IMAGES, methods=(*cam.METHODS, "fullgrad"), stages=("stage2",), seeds=2)
     np.testing.assert_allclose(found.logits, network.apply(its, IMAGES), atol=1e-6)
-    assert set(found.maps) == {(stage, method) for stage in ("stage1", "stage2") for method in methods}
-    for maps in found.maps.values():
+    assert set(found.maps) == {("stage2", method) for method in cam.METHODS} | {("image", "fullgrad")}
+    for (stage, method), maps in found.maps.items():
         assert isinstance(maps, jax.Array)
+        size = {"stage2": (4, 6), "image": (16, 24)}[stage]
+        assert maps.shape == ((3, 2, *size) if method == "randomcam" else (3, *size))
         assert bool(jnp.isfinite(maps).all())
         assert float(maps.max()) <= 1
 
@@ -84,6 +86,8 @@ def test_targets(outputs, target):
         ({"target": "predicted class"}, "no target 'predicted class'"),
         ({"methods": ("grad-cam",)}, "did you mean 'gradcam'"),
         ({"identities": np.array([1])}, "1 identities for 3 images"),
+        ({"target": cam.Contrast(jnp.zeros((3, 2)))}, "a contrast of shape \\(3, 2\\) for 3 images and 3 logits"),
+        ({"methods": ("cam",)}, "method 'cam' needs a mean and a linear layer .* nowhere in this network"),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_line(options, message):
@@ -106,7 +110,7 @@ def test_variables_as_init_leaves_them_serve_any_batch():
 
 def test_the_same_request_is_compiled_once():
     network, its = own(2)
-    run = cam.api._program(network, ("gradcam",), ("stage2",), 10, 64)
+    run = cam.api._program(network, ("gradcam",), ("stage2",), 10, 64, False)
     for _ in range(2):
         cam.explain(network, its, IMAGES, methods=("gradcam",), target=1)
     assert run._cache_size() == 1

@@ -1,14 +1,27 @@
 """AblationCAM and ScoreCAM against loops that ablate or mask one channel of one image at a time."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 from toy import Toy, compiled, images, variables
 
-from hemojax.cam import METHODS, Inputs, Target
-from hemojax.cam.inputs import ablated_scores, masked_scores
+from hemojax.cam import METHODS, Inputs, Target, scores
 from hemojax.cam.perturbation import pgc_ablation
+from hemojax.cam.scores import (
+    ablated_scores,
+    channel_groups,
+    group_gains,
+    linear_ablated_scores,
+    masked_scores,
+    optimised_weights,
+    position_scores,
+)
+from hemojax.cam.targets import score
+from hemojax.models import create
 
 BATCH = 3
 NETWORK = Toy()
@@ -137,3 +150,112 @@ def test_memory_follows_the_group_and_not_the_number_of_channels():
 
     one = 8 * 12 * 5 * 64 * 4
     assert temporary(4) < 12 * one  # the 320 ablated inputs would be 320
+
+
+def test_ablated_scores_without_a_run_where_the_score_is_linear():
+    a = activations("stage3")
+    weights = jax.random.normal(jax.random.key(3), (BATCH, a.shape[-1]))
+    values = jax.random.normal(jax.random.key(4), (BATCH, a.shape[-1]))
+    linear = jax.vmap(lambda a, w: jnp.sum(a.mean((0, 1)) * w) + 0.7)
+    gradients = jax.grad(lambda a: linear(a, weights).sum())(a)
+    found = linear_ablated_scores(a, gradients, values, linear(a, weights))
+    for channel in range(a.shape[-1]):
+        ablated = a.at[..., channel].set(values[:, channel, None, None])
+        np.testing.assert_allclose(found[:, channel], linear(ablated, weights), atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "stage"), [("resnet18", "stage4"), ("efficientnet_v2_s", "head")])
+def test_the_last_stage_of_each_network_is_linear(name, stage):
+    """Its suffix, run on the ablated activations, gives what the closed form does."""
+    network = create(name, 3)
+    assert network.linear_after == stage
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))["perturbations"][stage]
+    a = jax.random.normal(jax.random.key(1), (BATCH, *shapes.shape[1:]))
+    inputs = {"kernel": jax.random.normal(jax.random.key(2), (a.shape[-1], 3)), "bias": jnp.arange(3.0)}
+    given = {"params": {"fc" if name == "resnet18" else "classifier_1": inputs}}
+
+    def total(a):
+        logits = network.apply(given, a, after=stage)
+        scores = jax.vmap(score)(logits, TARGET)
+        return scores.sum(), scores
+
+    gradients, scores = jax.grad(total, has_aux=True)(a)
+    values = jnp.ones((BATCH, a.shape[-1]))
+    run = ablated_scores(network, given, stage, a, values, TARGET, 64)
+    np.testing.assert_allclose(linear_ablated_scores(a, gradients, values, scores), run, atol=1e-4)
+
+
+@pytest.mark.parametrize("group", [1, 5, 100])
+def test_position_scores_are_those_of_a_loop(group):
+    stage = "stage2"
+    a = np.asarray(activations(stage))
+    gaussian = np.outer([1, 2, 1], [1, 2, 1]) / 16
+    height, width = a.shape[1:3]
+    suffix = compiled(NETWORK, after=stage)
+    expected = np.zeros((BATCH, height, width))
+    for image, row, column in np.ndindex(BATCH, height, width):
+        seen = np.zeros((height + 2, width + 2))
+        seen[row : row + 3, column : column + 3] = gaussian
+        part = a[image : image + 1] * seen[1:-1, 1:-1, None]
+        expected[image, row, column] = scored(suffix(VARIABLES, part), image)
+    found = jax.jit(lambda a: position_scores(NETWORK, VARIABLES, stage, a, TARGET, group))(a)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_reciprocam_keeps_the_order_of_negative_scores():
+    scores = jnp.array([[-3.0, -2.0], [-5.0, -2.5]])
+    found = METHODS["reciprocam"].fn(Inputs(jnp.zeros((2, 2, 1)), position_scores=scores))
+    np.testing.assert_allclose(found, [[2, 3], [0, 2.5]])
+
+
+def test_cfdcam_weighs_by_confidence():
+    a = jnp.arange(8.0).reshape(2, 2, 2)
+    found = METHODS["cfdcam"].fn(Inputs(a, masked_scores=jnp.array([0.0, np.log(3)])))
+    np.testing.assert_allclose(found, 0.5 * a[..., 0] + 0.75 * a[..., 1], rtol=1e-6)
+
+
+def test_channel_groups_are_those_of_a_loop(monkeypatch):
+    """Seven channels in three groups: 3, 3 and 1. What is not above the 70th percentile is left out."""
+    monkeypatch.setattr(scores, "GROUPS", 3)
+    a = np.asarray(jax.random.normal(jax.random.key(7), (2, 5, 6, 7)))
+    g = np.asarray(jax.random.normal(jax.random.key(8), (2, 5, 6, 7)))
+    found = channel_groups(jnp.asarray(a), jnp.asarray(g), (20, 24))
+    for image, (group, members) in itertools.product(range(2), enumerate([(0, 1, 2), (3, 4, 5), (6,)])):
+        weights = g[image].mean((0, 1))
+        mask = np.maximum(sum(weights[k] * a[image, :, :, k] for k in members), 0)
+        mask = np.where(mask > np.percentile(mask, 70), mask, 0)
+        full = half_pixel(mask, 20, 24)
+        np.testing.assert_allclose(found[image, :, :, group], mask / full.max(), atol=1e-5)
+    assert np.isfinite(channel_groups(jnp.zeros((1, 4, 4, 3)), jnp.zeros((1, 4, 4, 3)), (8, 8))).all()
+
+
+def test_group_gains_are_over_the_blurred_image():
+    groups = jax.random.uniform(jax.random.key(9), (BATCH, 4, 6, 2))
+    found = jax.jit(lambda x: group_gains(NETWORK, VARIABLES, x, groups, TARGET, 64))(IMAGES)
+    window = np.exp(-0.5 * (np.arange(-25, 26) / 50) ** 2)
+    blurred = np.asarray(IMAGES)
+    for axis in (1, 2):
+        blurred = ndimage.convolve1d(blurred, window / window.sum(), axis=axis, mode="mirror")
+    run = compiled(NETWORK)
+    for image, group in np.ndindex(BATCH, 2):
+        mask = half_pixel(np.asarray(groups[image, :, :, group]), *IMAGES.shape[1:3])[..., None]
+        mixed = mask * np.asarray(IMAGES[image]) + (1 - mask) * blurred[image]
+        gain = scored(run(VARIABLES, mixed[None]), image) - scored(run(VARIABLES, blurred[image : image + 1]), image)
+        np.testing.assert_allclose(found[image, group], gain, atol=1e-4)
+
+
+def masked_score(weights, a, image):
+    """The score of an image under the weighted sum of its channels."""
+    mask = half_pixel(np.einsum("hwk,k->hw", np.asarray(a[image], np.float64), weights), *IMAGES.shape[1:3])
+    mask = (mask - mask.min()) / (mask.max() - mask.min())
+    return float(scored(compiled(NETWORK)(VARIABLES, IMAGES[image : image + 1] * mask[None, ..., None]), image))
+
+
+def test_opticam_raises_the_score():
+    """Above that of equal weights and of any single channel with which ScoreCAM would begin."""
+    a = activations("stage2")
+    found = np.asarray(jax.jit(lambda x, a: optimised_weights(NETWORK, VARIABLES, x, a, TARGET))(IMAGES, a))
+    np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
+    equal = np.full(a.shape[-1], 1 / a.shape[-1])
+    gains = [masked_score(found[image], a, image) - masked_score(equal, a, image) for image in range(BATCH)]
+    assert min(gains) > 0.01, gains

@@ -59,3 +59,8 @@ def test_fusion_worked_example():
     np.testing.assert_allclose(postprocess.fuse_product(maps, (1, 3)), [[0, 0, 0]], atol=1e-5)
     sharper = [jnp.asarray([[0.0, 1.0, 0.5]]), jnp.asarray([[0.0, 1.0, 0.5]])]
     np.testing.assert_allclose(postprocess.fuse_product(sharper, (1, 3)), [[0, 1, 0.25]], atol=1e-5)
+
+
+def test_votes_are_shares_of_the_maps_above_a_low_threshold():
+    maps = [jnp.array([[0.0, 1.0], [0.3, 0.1]]), jnp.array([[0.5, 1.0], [0.0, 0.0]])]
+    np.testing.assert_allclose(postprocess.fuse_votes(maps, (2, 2)), [[0.5, 1], [0.5, 0]])

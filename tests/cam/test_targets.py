@@ -40,3 +40,23 @@ def test_unknown_name(name, nearest):
         targets.resolve(name, LABELS)
     if name:
         assert f"did you mean {nearest!r}" in str(raised.value)
+
+
+def test_contrast_is_with_the_nearest_logits():
+    """Finer-CAM: the nearest to 2.0 are 1.9 and 2.3; never the label itself."""
+    logits = np.array([[2.0, -1.0, 2.3, 1.9, 7.0]])
+    found = targets.contrast(logits, np.array([0]), references=2, strength=0.6)
+    np.testing.assert_allclose(found.weights, [[1, 0, -0.3, -0.3, 0]], atol=1e-6)
+    np.testing.assert_allclose(
+        targets.score(jnp.asarray(logits[0]), targets.Contrast(found.weights[0])), 0.74, atol=1e-6
+    )
+
+
+def test_contrast_takes_all_others_where_there_are_few():
+    found = targets.contrast(np.array([[1.0, 3.0], [2.0, 2.0]]), np.array([1, 0]))
+    np.testing.assert_allclose(found.weights, [[-0.6, 1], [1, -0.6]], atol=1e-6)
+
+
+def test_contrast_needs_something_to_compare():
+    with pytest.raises(UserError, match="Finer-CAM compares labels, and the network has a single one"):
+        targets.contrast(np.zeros((2, 1)), np.zeros(2, int))

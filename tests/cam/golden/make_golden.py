@@ -75,7 +75,8 @@ def make():
         torch.set_default_dtype(usual)
 
 
-def arrays_in_float64():
+def trained():
+    """The networks by activation function, and the images, in float64."""
     torch.manual_seed(0)
     images = torch.randn(len(LABELS), 3, *SIZE)
     networks = {"silu": Toy(nn.SiLU).eval(), "relu": Toy(nn.ReLU).eval()}
@@ -83,6 +84,11 @@ def arrays_in_float64():
         parameter.data *= 3  # gradients and logits of a trained network's size: PGC's 1e-6 and 1e-7 are absolute
     networks["silu"].dense.weight.data *= 3
     networks["relu"].load_state_dict(networks["silu"].state_dict())
+    return networks, images
+
+
+def arrays_in_float64():
+    networks, images = trained()
     arrays = {"images": images.numpy().transpose(0, 2, 3, 1), "labels": np.array(LABELS), "signs": np.array(SIGNS)}
     arrays |= dict(parameters(networks["silu"]))
     for activation, network in networks.items():
