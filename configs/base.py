@@ -82,6 +82,7 @@ def get_config() -> ConfigDict:
     speed.what = "networks"  # networks | layers | cams
     speed.networks = ("resnet18", "resnet50", "efficientnet_v2_s")
     speed.workloads = ("forward", "gradients", "training")  # of networks; gradients: of every stage
+    speed.requests = ()  # of cams: names in the table (default: all)
     speed.batch = 32
     speed.size = 224
     speed.dtype = "float32"

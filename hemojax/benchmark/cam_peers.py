@@ -1,9 +1,9 @@
-"""The same maps with pytorch-grad-cam (requirements-compare.txt), at its default and at its best settings."""
+"""The same maps with PyTorch's libraries (requirements-compare.txt), at their default and at their best settings."""
 
 import contextlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from pytorch_grad_cam.utils.image import scale_cam_image
 from safetensors.torch import load_file
 
 from hemojax import models
-from hemojax.benchmark.cam_workloads import Maps, Request, remembering
+from hemojax.benchmark.cam_workloads import CAPTUM, GRADCAM, TORCHCAM, Maps, Request, remembering
 from hemojax.benchmark.peers import stage_modules
 from hemojax.benchmark.workloads import Parts, images
 
@@ -36,16 +36,26 @@ METHODS = {
     "scorecam": pgc.ScoreCAM,
 }
 
+ALIKE = {
+    GRADCAM: frozenset(METHODS) - {"eigencam", "eigengradcam", "segeigencam", "kpcacam", "scorecam"},
+    TORCHCAM: frozenset({"gradcam", "layercam", "xgradcam"}),
+    CAPTUM: frozenset({"gradcam"}),
+}
+"""The methods that hemojax defines alike: the sign of theirs is not arbitrary, and ScoreCAM's masks are not."""
 
-def cams(name: str, request: Request, size: int, weights: Path, maps: Path, best: bool) -> Parts:
-    """The request, one pass of the library for each method and stage, as its interface has it.
+Modules = Mapping[str, torch.nn.Module]
+
+
+def cams(name: str, request: Request, size: int, weights: Path, maps: Path, library: str, best: bool) -> Parts:
+    """The request, in as many passes as the library's interface needs.
 
     Args:
         name: torchvision's name of the network.
-        request: what to make.
+        request: what to make, of the library's methods.
         size: the images' side, in pixels.
         weights: a state dict as safetensors.
-        maps: the file for the maps of the first run: those that the methods make, before they are resized.
+        maps: the file for the first run's maps, before they are resized, of the methods that hemojax defines alike.
+        library: a key of `cam_workloads.LIBRARIES`.
         best: the images channels_last and the parameters frozen; otherwise as the library's own examples have it.
     """
     torch.set_num_threads(os.cpu_count() or 1)
@@ -55,19 +65,61 @@ def cams(name: str, request: Request, size: int, weights: Path, maps: Path, best
     if best:
         network = network.to(memory_format=torch.channels_last).requires_grad_(False)
         x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
-    first = [lambda logits: logits[0]] * len(x)
     modules = dict(zip(models.create(name, 1).stages, stage_modules(network), strict=True))
+    make = {GRADCAM: _grad_cam, TORCHCAM: _torch_cam, CAPTUM: _captum}[library]
+    return [remembering(lambda: make(network, modules, x, request), maps, ALIKE[library])]
 
-    def once() -> Maps:
-        return {
-            (stage, method): scale_cam_image(
-                np.maximum(explained(METHODS[method], network, modules[stage], x, first)[0], 0)
-            )
-            for stage in request.stages
-            for method in request.methods
-        }
 
-    return [remembering(once, maps)]
+def _grad_cam(network: torch.nn.Module, modules: Modules, x: torch.Tensor, request: Request) -> Maps:
+    first = [lambda logits: logits[0]] * len(x)
+    return {
+        (stage, method): scale_cam_image(
+            np.maximum(explained(METHODS[method], network, modules[stage], x, first)[0], 0)
+        )
+        for stage in request.stages
+        for method in request.methods
+    }
+
+
+def _torch_cam(network: torch.nn.Module, modules: Modules, x: torch.Tensor, request: Request) -> Maps:
+    """All stages in one pass; its masked images for each stage."""
+    import torchcam.methods as library  # not needed by the golden files of the others
+
+    methods = {
+        "gradcam": library.GradCAM,
+        "gradcam++": library.GradCAMpp,
+        "xgradcam": library.XGradCAM,
+        "layercam": library.LayerCAM,
+        "scorecam": library.ScoreCAM,
+    }
+    found: Maps = {}
+    for method in request.methods:
+        with methods[method](network, [modules[stage] for stage in request.stages]) as cam:
+            logits = network(x)
+            given = {} if method == "scorecam" else {"scores": logits}
+            made = cam([0] * len(x), **given)
+        found |= {(stage, method): one.detach().numpy() for stage, one in zip(request.stages, made, strict=True)}
+    return found
+
+
+def _captum(network: torch.nn.Module, modules: Modules, x: torch.Tensor, request: Request) -> Maps:
+    """GradCAM; and AblationCAM of channels set to 0, from their ablation, 32 at a time, and the activations."""
+    from captum.attr import LayerActivation, LayerFeatureAblation, LayerGradCam
+
+    found: Maps = {}
+    for stage in request.stages:
+        if "gradcam" in request.methods:
+            raw = LayerGradCam(network, modules[stage]).attribute(x, target=0, relu_attributions=True)
+            found[stage, "gradcam"] = scale_cam_image(raw[:, 0].detach().numpy())
+        if "ablationcam_pgc" in request.methods:
+            with torch.no_grad():
+                output = LayerActivation(network, modules[stage]).attribute(x)
+                channels = torch.arange(output.shape[1])[None, :, None, None].expand(1, *output.shape[1:])
+                ablation = LayerFeatureAblation(network, modules[stage])
+                weights = ablation.attribute(x, target=0, layer_mask=channels, perturbations_per_eval=32)
+                raw = (weights * output).sum(1).clamp(min=0)
+            found[stage, "ablationcam_pgc"] = scale_cam_image(raw.numpy())
+    return found
 
 
 def explained(

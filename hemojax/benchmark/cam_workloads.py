@@ -1,6 +1,6 @@
 """Which class activation maps are timed, and how hemojax makes them; `cam_peers` makes them with pytorch-grad-cam."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,45 @@ from hemojax.models import pretrained
 from hemojax.models.staged import StagedNetwork
 from hemojax.training import state
 
-GRADIENT = tuple(name for name, method in METHODS.items() if method.needs == {"gradients"})
+GRADCAM, TORCHCAM, CAPTUM = "pytorch-grad-cam", "torch-cam", "captum"
+PACKAGES = {GRADCAM: "pytorch_grad_cam", TORCHCAM: "torchcam", CAPTUM: "captum"}
+"""The libraries that are compared, and the packages that have them."""
+LIBRARIES = {
+    GRADCAM: frozenset(
+        {
+            "gradcam",
+            "hirescam",
+            "gradcam_elementwise",
+            "gradcam++",
+            "xgradcam",
+            "layercam",
+            "eigencam",
+            "eigengradcam",
+            "shapleycam",
+            "segeigencam",
+            "kpcacam",
+            "fem",
+            "ablationcam_pgc",
+            "scorecam",
+        }
+    ),
+    TORCHCAM: frozenset({"gradcam", "gradcam++", "xgradcam", "layercam", "scorecam"}),
+    CAPTUM: frozenset({"gradcam", "ablationcam_pgc"}),
+}
+"""The methods that each has; captum's AblationCAM sets channels to 0."""
+GRADIENT = tuple(name for name in METHODS if METHODS[name].needs == {"gradients"} and name in LIBRARIES[GRADCAM])
+GRID = (
+    "gradcam",
+    "hirescam",
+    "gradcam_elementwise",
+    "gradcam++",
+    "xgradcam",
+    "layercam",
+    "eigencam",
+    "eigengradcam",
+    "ablationcam_pgc",
+)
+"""The default benchmark's methods but ScoreCAM."""
 Maps = dict[tuple[str, str], Float[np.ndarray, "b h w"]]
 
 
@@ -34,6 +72,10 @@ class Request(NamedTuple):
     stages: tuple[str, ...]
     batch: int
 
+    def of(self, methods: Collection[str]) -> "Request":
+        """With these methods alone."""
+        return self._replace(methods=tuple(name for name in self.methods if name in methods))
+
 
 def requests(network: StagedNetwork) -> dict[str, Request]:
     """What is timed, by its name in the table; where a peer needs minutes for an image, on one."""
@@ -48,6 +90,8 @@ def requests(network: StagedNetwork) -> dict[str, Request]:
         f"EigenCAM {bodies[0]}": Request(("eigencam",), bodies[:1], 1),
         f"{len(GRADIENT)} gradient methods x {len(bodies)} stages": Request(GRADIENT, bodies, 16),
         f"AblationCAM {last}": Request(("ablationcam_pgc",), (last,), 1),
+        "default grid without ScoreCAM": Request(GRID, bodies, 1),
+        "default grid": Request((*GRID, "scorecam"), bodies, 1),
     }
 
 
@@ -72,13 +116,15 @@ def cams(name: str, request: Request, size: int, weights: Path, maps: Path) -> P
     return [remembering(once, maps)]
 
 
-def remembering(once: Callable[[], Maps], path: Path) -> Callable[[], object]:
-    """The function itself, which leaves its first result in a file."""
+def remembering(
+    once: Callable[[], Maps], path: Path, methods: Collection[str] = tuple(METHODS)
+) -> Callable[[], object]:
+    """The function itself, which leaves its first result in a file, of these methods."""
 
     def run() -> object:
         made = once()
         if not path.exists():
-            arrays: Any = {"/".join(cell): values for cell, values in made.items()}
+            arrays: Any = {"/".join(cell): values for cell, values in made.items() if cell[1] in methods}
             np.savez(path, **arrays)
         return made
 

@@ -1,6 +1,7 @@
 """How fast hemojax is beside PyTorch, as anybody can measure it again: `python main.py --config=configs/speed.py`."""
 
 import importlib.util
+import itertools
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,13 +14,14 @@ import pandas as pd
 from ml_collections import ConfigDict
 
 from hemojax import models
-from hemojax.benchmark import cam_workloads, workloads
+from hemojax.benchmark import cam_work, cam_workloads, workloads
 from hemojax.benchmark.contest import Contender, Timing, contest
 from hemojax.cam.method import check_name
 from hemojax.errors import UserError
 from hemojax.models import MODELS
 from hemojax.progress import Progress, say
-from hemojax.reporting import tables
+from hemojax.reporting import speed_figure, tables
+from hemojax.reporting.figures import write_figure
 from hemojax.reporting.summary import markdown_table
 
 OURS = "hemojax"
@@ -29,16 +31,16 @@ PEERS = {
     "PyTorch default": {"channels_last": False, "huge_pages": False},
 }
 """In its two layouts as it comes, and in the better one with the huge pages that hemojax asks for."""
-CAM_PEERS = {"pytorch-grad-cam, best settings": True, "pytorch-grad-cam, default": False}
 MATMUL = 2048
 
 Row = dict[str, Any]
 
 
 def speed(config: ConfigDict, workdir: Path) -> None:
-    """Time networks or their layers against PyTorch, or class activation maps against pytorch-grad-cam.
+    """Time networks or their layers against PyTorch, or class activation maps against its libraries.
 
-    Writes `<workdir>/results/speed-<what>.json` and `.md`. Where PyTorch is not installed, hemojax is timed alone.
+    Writes `<workdir>/results/speed-<what>.json` and `.md`, and of maps a picture, `speed-cams.png`. Where PyTorch is
+    not installed, hemojax is timed alone.
 
     Raises:
         UserError: a name is unknown, or the batch does not divide over the devices.
@@ -75,13 +77,15 @@ def speed(config: ConfigDict, workdir: Path) -> None:
                     home / f"speed-{options.what}.json", {"rows": rows, "gflops": gflops, "machine": machine}
                 )
                 tables.write_text(home / f"speed-{options.what}.md", text + "\n")
+                if options.what == "cams" and len({row["contender"] for row in rows}) > 1:
+                    write_figure(home / "speed-cams.png", speed_figure.ratios(pd.DataFrame(rows), OURS))
             progress.advance(network)
     say(text)
 
 
 def _network_rows(options: ConfigDict, network: str, gflops: float) -> Iterator[Row]:
     """A row a workload and contender."""
-    flop = sum(layer.flop * times for layer, times in workloads.layers(network, options.size).items())
+    flop = workloads.flop(network, options.size)
     for workload in options.workloads:  # one at a time: together they hold more memory than many machines have
         shared = {"name": network, "workload": workload, "batch": options.batch, "size": options.size}
         # The slower layout is asked about where it is cheap: all contenders hold their memory at the same time.
@@ -121,40 +125,59 @@ def _layer_rows(options: ConfigDict, network: str, gflops: float) -> Iterator[Ro
 
 
 def _cam_rows(options: ConfigDict, network: str, gflops: float) -> Iterator[Row]:
-    """A row a request and contender, with the largest difference between two values of their maps, out of [0, 1]."""
+    """A row a request and contender.
+
+    Beside the ratio: what of it is fewer operations, and what is faster ones; the share of the peak; and the largest
+    difference between two values of maps, out of [0, 1], of the methods that both define alike.
+    """
+    requests = cam_workloads.requests(models.create(network, 1))
+    for name in options.requests:
+        check_name(name, tuple(requests), "speed.requests")
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights.safetensors"
         cam_workloads.make_weights(weights, network)
-        for number, (title, request) in enumerate(cam_workloads.requests(models.create(network, 1)).items()):
-            made = {name: Path(folder) / f"{number} {name}.npz" for name in (OURS, *CAM_PEERS)}
-            shared = {"name": network, "request": request, "size": options.size, "weights": weights}
-            contenders = [
-                Contender(OURS, "hemojax.benchmark.cam_workloads:cams", shared | {"maps": made[OURS]}),
-                *(
-                    Contender(
-                        name, "hemojax.benchmark.cam_peers:cams", shared | {"maps": made[name], "best": best}, False
-                    )
-                    for name, best in CAM_PEERS.items()
-                    if importlib.util.find_spec("pytorch_grad_cam") is not None
-                ),
-            ]
+        for number, (title, request) in enumerate(requests.items()):
+            if options.requests and title not in options.requests:
+                continue
+            shared = {"name": network, "size": options.size, "weights": weights}
+            maps = {OURS: Path(folder) / f"{number}.npz"}
+            work = {OURS: cam_work.ours(network, request, options.size)}
+            methods = {OURS: request.methods}
+            ours = shared | {"request": request, "maps": maps[OURS]}
+            contenders = [Contender(OURS, "hemojax.benchmark.cam_workloads:cams", ours)]
+            for library, best in itertools.product(cam_workloads.LIBRARIES, (True, False)):
+                own = request.of(cam_workloads.LIBRARIES[library])
+                if not own.methods or importlib.util.find_spec(cam_workloads.PACKAGES[library]) is None:
+                    continue
+                name = f"{library}, {'best settings' if best else 'default'}"
+                maps[name] = Path(folder) / f"{number} {name}.npz"
+                work[name] = cam_work.theirs(network, own, options.size, library, best)
+                methods[name] = own.methods
+                theirs = shared | {"request": own, "maps": maps[name], "library": library, "best": best}
+                contenders.append(Contender(name, "hemojax.benchmark.cam_peers:cams", theirs, huge_pages=False))
             timings = contest(contenders, options.rounds, warm=False)  # a peer takes minutes
-            for name, timing in timings.items():
+            for name in timings:
+                figures = _figures(timings, name, 0)
                 yield {
                     "network": network,
                     "maps": title,
                     "batch": request.batch,
                     "contender": name,
-                    **_figures(timings, name, 0),
-                    "difference": _difference(made[OURS], made[name]),
-                    "prepared s": timing.prepare_seconds,
-                    "peak MiB": timing.peak_mib,
+                    "methods": len(methods[name]),
+                    **figures,
+                    "fewer operations": work[name] / work[OURS],
+                    "faster ones": figures["ratio"] * work[OURS] / work[name],
+                    "of peak": work[name] / figures["seconds"] / 1e9 / gflops,
+                    "difference": _difference(maps[OURS], maps[name]),
+                    "prepared s": timings[name].prepare_seconds,
+                    "peak MiB": timings[name].peak_mib,
                 }
 
 
-def _difference(ours: Path, theirs: Path) -> float:
+def _difference(ours: Path, theirs: Path) -> float | None:
+    """Over the maps that both made; a library leaves out of its file what it defines otherwise."""
     with np.load(ours) as mine, np.load(theirs) as other:
-        return max(float(np.abs(mine[cell] - other[cell]).max()) for cell in mine)
+        return max((float(np.abs(mine[cell] - other[cell]).max()) for cell in other), default=None)
 
 
 KINDS = {"networks": _network_rows, "layers": _layer_rows, "cams": _cam_rows}

@@ -68,12 +68,13 @@ def labels(batch: int) -> Float32[np.ndarray, "b 1"]:
     return (np.arange(batch) % 2).astype(np.float32)[:, None]
 
 
-def layers(network: str, size: int) -> dict[Layer, int]:
+def layers(network: str, size: int, after: str | None = None) -> dict[Layer, int]:
     """The convolutions of a network on feature maps, and how often each occurs.
 
     Args:
         network: a key of `models.MODELS`.
         size: side of the image, in pixels.
+        after: count what follows this stage alone.
     """
     found: Counter[Layer] = Counter()
 
@@ -84,9 +85,17 @@ def layers(network: str, size: int) -> dict[Layer, int]:
             found[Layer(height, width, channels, module.features, module.size, module.stride, module.groups)] += 1
         return call(*args, **kwargs)
 
+    net, x = models.create(network, 1), jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    if after is not None:
+        x = jax.eval_shape(partial(net.init, until=after), jax.random.key(0), x)["perturbations"][after]
     with nn.intercept_methods(note):
-        jax.eval_shape(models.create(network, 1).init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
+        jax.eval_shape(partial(net.init, after=after), jax.random.key(0), x)
     return dict(found)
+
+
+def flop(network: str, size: int, after: str | None = None) -> int:
+    """Multiplications and additions of one image in these layers."""
+    return sum(layer.flop * times for layer, times in layers(network, size, after).items())
 
 
 def layer_forwards(layers: Sequence[Layer], batch: int, dtype: str) -> Parts:

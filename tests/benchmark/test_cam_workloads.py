@@ -5,8 +5,8 @@ import importlib
 import numpy as np
 import pytest
 
-from hemojax import models
-from hemojax.benchmark import cam_workloads
+from hemojax import cam, models
+from hemojax.benchmark import cam_work, cam_workloads, workloads
 from hemojax.benchmark.cam_workloads import Request
 
 
@@ -44,7 +44,51 @@ def test_pytorch_grad_cam_makes_the_same_maps(tmp_path, best):
     pytest.importorskip("pytorch_grad_cam", reason="grad-cam is not installed (requirements-compare.txt)")
     request = Request(("gradcam", "layercam", "hirescam", "ablationcam_pgc"), ("stage2", "stage4"), 2)
     ours = maps(cam_workloads, request, tmp_path)
-    theirs = maps(importlib.import_module("hemojax.benchmark.cam_peers"), request, tmp_path, best=best)
+    peers = importlib.import_module("hemojax.benchmark.cam_peers")
+    theirs = maps(peers, request, tmp_path, library=cam_workloads.GRADCAM, best=best)
     assert ours.keys() == theirs.keys()
     for name in ours:
         np.testing.assert_allclose(theirs[name], ours[name], atol=5e-3, err_msg=name)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("library", [cam_workloads.TORCHCAM, cam_workloads.CAPTUM])
+def test_the_other_libraries_make_the_same_maps_where_they_define_them_alike(tmp_path, library):
+    for package in ("torch", cam_workloads.PACKAGES[library]):
+        pytest.importorskip(package, reason=f"{package} is not installed (requirements-compare.txt)")
+    request = Request(("gradcam", "layercam", "xgradcam", "ablationcam_pgc"), ("stage3", "stage4"), 2)
+    ours = maps(cam_workloads, request, tmp_path)
+    peers = importlib.import_module("hemojax.benchmark.cam_peers")
+    own = request.of(cam_workloads.LIBRARIES[library])
+    theirs = maps(peers, own, tmp_path, library=library, best=True)
+    assert len(theirs) == 2 * len(set(own.methods) & peers.ALIKE[library])
+    for name in theirs:
+        np.testing.assert_allclose(theirs[name], ours[name], atol=5e-3, err_msg=name)
+
+
+def test_the_libraries_methods_are_those_that_are_counted():
+    assert set(cam_workloads.GRID) | {"scorecam"} <= cam_workloads.LIBRARIES[cam_workloads.GRADCAM] <= set(cam.METHODS)
+    assert {name for methods in cam_workloads.LIBRARIES.values() for name in methods} <= set(cam.METHODS)
+
+
+def test_work_is_counted_in_runs_of_the_network():
+    """Of ResNet-18's stages: a forward (1), what follows stage3 (s), channels of stage3 (256) and stage4 (512)."""
+    whole, s = workloads.flop("resnet18", 64), workloads.flop("resnet18", 64, "stage3")
+    assert workloads.flop("resnet18", 64, "stage4") == 0 < s < whole
+
+    def ours(methods, stages, batch=1):
+        return cam_work.ours("resnet18", Request(methods, stages, batch), 64)
+
+    assert ours(("gradcam", "layercam"), ("stage4", "stage3"), 2) == 2 * (whole + s)
+    assert ours(("eigencam",), ("stage3",)) == whole
+    assert ours(("ablationcam",), ("stage3", "stage4")) == whole + 256 * s
+    assert ours(("scorecam",), ("stage3",)) == 257 * whole
+
+    def theirs(library, methods, stages, best=True):
+        return cam_work.theirs("resnet18", Request(methods, stages, 1), 64, library, best)
+
+    assert theirs(cam_workloads.GRADCAM, ("gradcam", "layercam"), ("stage3", "stage4")) == 8 * whole
+    assert theirs(cam_workloads.GRADCAM, ("gradcam",), ("stage3",), best=False) == 3 * whole
+    assert theirs(cam_workloads.GRADCAM, ("ablationcam_pgc",), ("stage4",)) == 513 * whole
+    assert theirs(cam_workloads.TORCHCAM, ("gradcam", "layercam"), ("stage3", "stage4")) == 2 * (whole + s)
+    assert theirs(cam_workloads.CAPTUM, ("gradcam",), ("stage3", "stage4")) == 2 * whole + s
