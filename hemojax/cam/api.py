@@ -51,7 +51,7 @@ def explain(
             or a `Contrast` of logits, as `contrast` makes it for Finer-CAM.
         identities: a number for each image, from which random methods draw (see `identity`); default: 0, 1, 2, ...
         seeds: how many maps RandomCAM draws for each image.
-        chunk: how many ablated or masked inputs are held at once.
+        chunk: how many ablated or masked inputs are held at once at most.
         eigen_smooth: smooth by the first principal component (see `build`).
         aug_smooth: smooth over mirrored and brighter images (see `smooth_over_augmentations`).
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, Key
 from scipy import ndimage
 
 from hemojax.cam.targets import AnyTarget, score
-from hemojax.models.groups import images_at_once, map_groups
+from hemojax.models.groups import images_at_once, map_groups, outputs_at_once
 
 NOISY_MASKS, NOISE_OF_MASKS = 35, 2.0  # of SS-CAM
 GROWING_MASKS = np.cumsum(np.arange(1, 11) / 10)  # of IS-CAM
@@ -42,7 +42,8 @@ def ablated_scores(
         ablated = chosen[:, None, None, None] == channels
         return jnp.where(ablated, values[:, None, None, None], activations[:, None])
 
-    return _scores(partial(network.apply, variables, train=False, after=stage), inputs, len(channels), target, group)
+    suffix = partial(network.apply, variables, train=False, after=stage)
+    return _scores(suffix, inputs, len(channels), target, _at_once(activations, outputs_at_once, group))
 
 
 def linear_ablated_scores(
@@ -70,6 +71,7 @@ def position_scores(
         return activations[:, None] * seen[..., None].astype(activations.dtype)
 
     suffix = partial(network.apply, variables, train=False, after=stage)
+    group = _at_once(activations, outputs_at_once, group)
     return _scores(suffix, inputs, height * width, target, group).reshape(batch, height, width)
 
 
@@ -171,7 +173,7 @@ def group_gains(
 
     whole = partial(network.apply, variables, train=False)
     base = jax.vmap(score)(_at_least_float32(map_groups(whole, blurred)), target)
-    scores = _scores(whole, inputs, groups.shape[-1], target, _masked_at_once(images, group))
+    scores = _scores(whole, inputs, groups.shape[-1], target, _at_once(images, images_at_once, group))
     return scores - base[:, None]
 
 
@@ -231,12 +233,12 @@ def _scores_under(
         return images[:, None] * masks(chosen)[..., None].astype(images.dtype)
 
     whole = partial(network.apply, variables, train=False)
-    return _scores(whole, inputs, number, target, _masked_at_once(images, group))
+    return _scores(whole, inputs, number, target, _at_once(images, images_at_once, group))
 
 
-def _masked_at_once(images: Float[Array, "b height width channels"], group: int) -> int:
-    """How many masked copies of each image go through the network at once: no more than stay in a CPU's cache."""
-    return max(1, min(group, images_at_once(images) // len(images)))
+def _at_once(inputs: Float[Array, "b h w c"], best: Callable[[Array], int], group: int) -> int:
+    """How many changed copies of each input go through the network at once: what is best for it, `group` at most."""
+    return max(1, min(group, best(inputs) // len(inputs)))
 
 
 def _scores(

@@ -10,6 +10,10 @@ GROUP_PIXELS = 4 * 224**2
 """How many pixels the images of a group have at most: best, or near it, for ResNets and EfficientNets."""
 
 
+GROUP_VALUES = 2**19
+"""How many values a stage's outputs have at most where the network goes on from them; but four of them at least."""
+
+
 def in_groups(x: Shaped[Array, "b *rest"], images: int) -> Shaped[Array, "n g *rest"]:
     """The batch in the largest equal groups of at most so many images, or one by one if that is less than one."""
     batch = len(x)
@@ -27,6 +31,11 @@ def map_in_groups(function: Callable[..., PyTree], images: int, *batch: PyTree) 
 def images_at_once(images: Float[Array, "b height width channels"]) -> int:
     """How many images of this size a network does best to take at once: on a CPU a few, elsewhere any number."""
     return GROUP_PIXELS // (images.shape[1] * images.shape[2]) if jax.default_backend() == "cpu" else sys.maxsize
+
+
+def outputs_at_once(outputs: Float[Array, "b h w c"]) -> int:
+    """From how many of a stage's outputs a network does best to go on at once: on a CPU a few, elsewhere any number."""
+    return max(4, GROUP_VALUES // outputs[0].size) if jax.default_backend() == "cpu" else sys.maxsize
 
 
 def map_groups(

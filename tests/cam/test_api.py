@@ -116,10 +116,15 @@ def test_the_same_request_is_compiled_once():
     assert run._cache_size() == 1
 
 
-def test_the_readmes_example_runs():
+def test_the_readmes_examples_run():
     examples = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    (example,) = (text for text in examples if "cam.explain" in text)
     names: dict = {}
-    exec(example, names)
-    assert names["heat"].shape == (4, 64, 64)
-    assert float(names["heat"].max()) <= 1
+    for example in (text for text in examples if "cam." in text):
+        exec(example, names)
+    for name in ("heat", "whole", "fused"):
+        assert names[name].shape == (4, 64, 64)
+        assert 0 < float(names[name].max()) <= 1
+
+
+def test_the_readme_names_every_method():
+    assert set(cam.METHODS) <= set(re.findall(r"`([\w+]+)`", README))
