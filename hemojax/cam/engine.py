@@ -54,8 +54,8 @@ def build(
         methods: names out of `METHODS`.
         stages: names of the network's stages and inner taps, as `network.resolve` knows them.
         seeds: how many maps RandomCAM draws for each image.
-        chunk: how many ablated or masked inputs a device holds at most (or one for each of its images); on a CPU it takes
-            fewer where that is faster.
+        chunk: how many ablated or masked inputs a device holds at most (or one for each of its images); on a CPU it
+            takes fewer where that is faster.
         mesh: devices over which the batch, a multiple of their number, is divided along `devices.AXIS`.
         eigen_smooth: project what the channels contribute on their first principal component instead of adding it up
             (PGC's option of that name); a method that is no sum over channels stays as it is.
