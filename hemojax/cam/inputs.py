@@ -1,7 +1,7 @@
 """Computes what the methods need, in batches.
 
-One forward gives the activations of every stage and inner tap, one backward their gradients; `scores` runs the network
-on changed inputs. Everything is a function of its own image alone:
+One forward gives the activations of every stage and inner tap, one backward their gradients; `scores` and `masks`
+run the network on changed inputs. Everything is a function of its own image alone:
 neither batch nor group changes it beyond rounding.
 """
 
@@ -13,20 +13,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from hemojax.cam.method import Inputs
-from hemojax.cam.perturbation import pgc_ablation
-from hemojax.cam.random import sample_keys
-from hemojax.cam.scores import (
-    ablated_scores,
+from hemojax.cam.masks import (
     channel_groups,
     group_gains,
     integrated_masked_scores,
-    linear_ablated_scores,
     masked_scores,
     noisy_masked_scores,
     optimised_weights,
-    position_scores,
 )
+from hemojax.cam.method import Inputs
+from hemojax.cam.perturbation import pgc_ablation
+from hemojax.cam.random import sample_keys
+from hemojax.cam.scores import ablated_scores, at_least_float32, linear_ablated_scores, position_scores
 from hemojax.cam.targets import AnyTarget, score
 
 ABLATED = frozenset({"ablated_scores", "pgc_ablated_scores"})
@@ -88,18 +86,16 @@ def gather(
 
         def ablated(values: Float[Array, "b k"]) -> Float[Array, "b k"]:
             if stage in linear:
-                return linear_ablated_scores(
-                    _at_least_float32(a), _at_least_float32(g), _at_least_float32(values), scores
-                )
+                return linear_ablated_scores(at_least_float32(a), at_least_float32(g), at_least_float32(values), scores)
             return ablated_scores(*suffix, values, target, group)
 
         def groups() -> Float[Array, "b h w g"]:
-            return channel_groups(_at_least_float32(a), _at_least_float32(g), (height, width))
+            return channel_groups(at_least_float32(a), at_least_float32(g), (height, width))
 
         makers: dict[str, Callable[[], Array]] = {
-            "gradients": lambda: _at_least_float32(g),
-            "curvature": lambda: _at_least_float32(curvature(*suffix, target)),
-            "noisy_gradients": lambda: _at_least_float32(noisy[stage]),
+            "gradients": lambda: at_least_float32(g),
+            "curvature": lambda: at_least_float32(curvature(*suffix, target)),
+            "noisy_gradients": lambda: at_least_float32(noisy[stage]),
             "score": lambda: scores,
             "ablated_scores": lambda: ablated(jnp.zeros_like(a[:, 0, 0])),
             "pgc_ablated_scores": lambda: ablated(jax.vmap(pgc_ablation)(a)),
@@ -112,7 +108,7 @@ def gather(
             "optimised_weights": lambda: optimised_weights(*whole, target),
             "key": lambda: keys,
         }
-        return Inputs(_at_least_float32(a), **{name: make() for name, make in makers.items() if name in needs})
+        return Inputs(at_least_float32(a), **{name: make() for name, make in makers.items() if name in needs})
 
     return logits, {stage: of_stage(stage) for stage in stages}
 
@@ -132,7 +128,7 @@ def tapped(
     """
     if not differentiated:
         logits, sown = network.apply(variables, images, train=False, mutable=["intermediates"])
-        return _at_least_float32(logits), _of(sown["intermediates"], stages), {}
+        return at_least_float32(logits), _of(sown["intermediates"], stages), {}
     _, taps = jax.eval_shape(
         lambda: network.apply(variables, images, train=False, mutable=["intermediates", "perturbations"])
     )
@@ -142,7 +138,7 @@ def tapped(
         # Differentiating only what is asked for ends the backward pass at the earliest of those stages.
         perturbed = {**variables, "perturbations": perturbations}
         logits, sown = network.apply(perturbed, images, train=False, mutable=["intermediates"])
-        logits = _at_least_float32(logits)
+        logits = at_least_float32(logits)
         return jnp.sum(jax.vmap(score)(logits, target)), (logits, _of(sown["intermediates"], stages))
 
     gradients, (logits, activations) = jax.grad(total, has_aux=True)(zeros)
@@ -155,7 +151,7 @@ def curvature(
     """H A of each image, H = d2s/dA2: the gradient of <ds/dA, A> with the second A held fixed."""
 
     def total(a: Float[Array, "b h w k"]) -> Float[Array, ""]:
-        logits = _at_least_float32(network.apply(variables, a, train=False, after=stage))
+        logits = at_least_float32(network.apply(variables, a, train=False, after=stage))
         return jnp.sum(jax.vmap(score)(logits, target))
 
     return jax.grad(lambda a: jnp.vdot(jax.grad(total)(a), activations))(activations)
@@ -181,7 +177,3 @@ def noisy_gradients(
 def _of(values: Mapping[str, Any], stages: Sequence[str]) -> dict[str, Any]:
     """The values of these stages: what nobody asked for is not kept."""
     return {stage: values[stage] for stage in stages}
-
-
-def _at_least_float32(values: Float[Array, "..."]) -> Float[Array, "..."]:
-    return values.astype(jnp.promote_types(values.dtype, jnp.float32))

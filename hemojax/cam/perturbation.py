@@ -86,7 +86,7 @@ def iscam(inputs: Inputs) -> Float[Array, "h w k"]:
 def groupcam(inputs: Inputs) -> Float[Array, "h w g"]:
     """Group-CAM: v_g M_g summed over groups g, v_g what the mask M_g gains over the blurred image (Zhang et al. 2021).
 
-    arXiv:2103.13859, equations 1 to 6, with the authors' constants; see `scores.channel_groups`. The gain is that of
+    arXiv:2103.13859, equations 1 to 6, with the authors' constants; see `masks.channel_groups`. The gain is that of
     the logit, as everywhere; the authors' code takes that of the probability.
     """
     return inputs.groups * inputs.group_gains
@@ -95,6 +95,6 @@ def groupcam(inputs: Inputs) -> Float[Array, "h w g"]:
 def opticam(inputs: Inputs) -> Float[Array, "h w k"]:
     """Opti-CAM: w_k A_k with w = softmax(u), u such that the masked image scores highest (Zhang et al. 2023).
 
-    arXiv:2301.07002, equations 12 to 15; see `scores.optimised_weights`.
+    arXiv:2301.07002, equations 12 to 15; see `masks.optimised_weights`.
     """
     return inputs.activations * inputs.optimised_weights

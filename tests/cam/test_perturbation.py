@@ -9,17 +9,10 @@ import pytest
 from scipy import ndimage
 from toy import Toy, compiled, images, variables
 
-from hemojax.cam import METHODS, Inputs, Target, scores
+from hemojax.cam import METHODS, Inputs, Target, masks
+from hemojax.cam.masks import channel_groups, group_gains, masked_scores, optimised_weights
 from hemojax.cam.perturbation import pgc_ablation
-from hemojax.cam.scores import (
-    ablated_scores,
-    channel_groups,
-    group_gains,
-    linear_ablated_scores,
-    masked_scores,
-    optimised_weights,
-    position_scores,
-)
+from hemojax.cam.scores import ablated_scores, linear_ablated_scores, position_scores
 from hemojax.cam.targets import score
 from hemojax.models import create
 
@@ -216,7 +209,7 @@ def test_cfdcam_weighs_by_confidence():
 
 def test_channel_groups_are_those_of_a_loop(monkeypatch):
     """Seven channels in three groups: 3, 3 and 1. What is not above the 70th percentile is left out."""
-    monkeypatch.setattr(scores, "GROUPS", 3)
+    monkeypatch.setattr(masks, "GROUPS", 3)
     a = np.asarray(jax.random.normal(jax.random.key(7), (2, 5, 6, 7)))
     g = np.asarray(jax.random.normal(jax.random.key(8), (2, 5, 6, 7)))
     found = channel_groups(jnp.asarray(a), jnp.asarray(g), (20, 24))

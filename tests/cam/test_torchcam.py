@@ -12,7 +12,7 @@ import pytest
 from toy import Toy
 
 from hemojax import cam
-from hemojax.cam import inputs, scores
+from hemojax.cam import inputs, masks
 from hemojax.cam.eigen import principal_projection
 from hemojax.cam.inputs import gather, tapped
 from hemojax.cam.postprocess import heat
@@ -58,10 +58,10 @@ def test_iscam(golden, given):
 
 
 def test_sscam(golden, given, monkeypatch):
-    noise = jnp.asarray(golden["noise/sscam"]) / scores.NOISE_OF_MASKS  # samples, images, channels, height, width
+    noise = jnp.asarray(golden["noise/sscam"]) / masks.NOISE_OF_MASKS  # samples, images, channels, height, width
     numbered = jnp.moveaxis(noise, 1, 0).reshape(noise.shape[1], -1, *noise.shape[3:])
-    monkeypatch.setattr(scores, "NOISY_MASKS", len(noise))
-    monkeypatch.setattr(scores, "_noise", lambda keys, numbers, size: numbered[:, numbers])
+    monkeypatch.setattr(masks, "NOISY_MASKS", len(noise))
+    monkeypatch.setattr(masks, "_noise", lambda keys, numbers, size: numbered[:, numbers])
     assert_same(maps("sscam", given), golden["sscam"])
 
 
