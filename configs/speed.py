@@ -6,7 +6,7 @@ python main.py --config=configs/speed.py --config.speed.what=networks
 python main.py --config=configs/speed.py --config.speed.what=layers
 python main.py --config=configs/speed.py --config.speed.what=cams --config.speed.networks="('efficientnet_v2_s',)" \
     --config.speed.rounds=1
-    class activation maps against pytorch-grad-cam, which needs minutes for some
+    class activation maps against pytorch-grad-cam, torch-cam and captum, which need minutes for some: half an hour
 """
 
 from ml_collections import ConfigDict

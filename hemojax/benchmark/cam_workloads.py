@@ -44,6 +44,7 @@ LIBRARIES = {
 }
 """The methods that each has; captum's AblationCAM sets channels to 0."""
 GRADIENT = tuple(name for name in METHODS if METHODS[name].needs == {"gradients"} and name in LIBRARIES[GRADCAM])
+TORCHCAM_GRADIENT = tuple(name for name in GRADIENT if name in LIBRARIES[TORCHCAM])
 GRID = (
     "gradcam",
     "hirescam",
@@ -72,10 +73,6 @@ class Request(NamedTuple):
     stages: tuple[str, ...]
     batch: int
 
-    def of(self, methods: Collection[str]) -> "Request":
-        """With these methods alone."""
-        return self._replace(methods=tuple(name for name in self.methods if name in methods))
-
 
 def requests(network: StagedNetwork) -> dict[str, Request]:
     """What is timed, by its name in the table; where a peer needs minutes for an image, on one."""
@@ -89,6 +86,7 @@ def requests(network: StagedNetwork) -> dict[str, Request]:
         f"ScoreCAM {third}": Request(("scorecam",), (third,), 1),
         f"EigenCAM {bodies[0]}": Request(("eigencam",), bodies[:1], 1),
         f"{len(GRADIENT)} gradient methods x {len(bodies)} stages": Request(GRADIENT, bodies, 16),
+        f"torch-cam's 4 gradient methods x {len(bodies)} stages": Request(TORCHCAM_GRADIENT, bodies, 16),
         f"AblationCAM {last}": Request(("ablationcam_pgc",), (last,), 1),
         "default grid without ScoreCAM": Request(GRID, bodies, 1),
         "default grid": Request((*GRID, "scorecam"), bodies, 1),

@@ -142,18 +142,17 @@ def _cam_rows(options: ConfigDict, network: str, gflops: float) -> Iterator[Row]
             shared = {"name": network, "size": options.size, "weights": weights}
             maps = {OURS: Path(folder) / f"{number}.npz"}
             work = {OURS: cam_work.ours(network, request, options.size)}
-            methods = {OURS: request.methods}
             ours = shared | {"request": request, "maps": maps[OURS]}
             contenders = [Contender(OURS, "hemojax.benchmark.cam_workloads:cams", ours)]
             for library, best in itertools.product(cam_workloads.LIBRARIES, (True, False)):
-                own = request.of(cam_workloads.LIBRARIES[library])
-                if not own.methods or importlib.util.find_spec(cam_workloads.PACKAGES[library]) is None:
+                if not set(request.methods) <= cam_workloads.LIBRARIES[library]:
+                    continue
+                if importlib.util.find_spec(cam_workloads.PACKAGES[library]) is None:
                     continue
                 name = f"{library}, {'best settings' if best else 'default'}"
                 maps[name] = Path(folder) / f"{number} {name}.npz"
-                work[name] = cam_work.theirs(network, own, options.size, library, best)
-                methods[name] = own.methods
-                theirs = shared | {"request": own, "maps": maps[name], "library": library, "best": best}
+                work[name] = cam_work.theirs(network, request, options.size, library, best)
+                theirs = shared | {"request": request, "maps": maps[name], "library": library, "best": best}
                 contenders.append(Contender(name, "hemojax.benchmark.cam_peers:cams", theirs, huge_pages=False))
             timings = contest(contenders, options.rounds, warm=False)  # a peer takes minutes
             for name in timings:
@@ -163,7 +162,6 @@ def _cam_rows(options: ConfigDict, network: str, gflops: float) -> Iterator[Row]
                     "maps": title,
                     "batch": request.batch,
                     "contender": name,
-                    "methods": len(methods[name]),
                     **figures,
                     "fewer operations": work[name] / work[OURS],
                     "faster ones": figures["ratio"] * work[OURS] / work[name],

@@ -56,12 +56,12 @@ def test_pytorch_grad_cam_makes_the_same_maps(tmp_path, best):
 def test_the_other_libraries_make_the_same_maps_where_they_define_them_alike(tmp_path, library):
     for package in ("torch", cam_workloads.PACKAGES[library]):
         pytest.importorskip(package, reason=f"{package} is not installed (requirements-compare.txt)")
-    request = Request(("gradcam", "layercam", "xgradcam", "ablationcam_pgc"), ("stage3", "stage4"), 2)
-    ours = maps(cam_workloads, request, tmp_path)
     peers = importlib.import_module("hemojax.benchmark.cam_peers")
-    own = request.of(cam_workloads.LIBRARIES[library])
-    theirs = maps(peers, own, tmp_path, library=library, best=True)
-    assert len(theirs) == 2 * len(set(own.methods) & peers.ALIKE[library])
+    methods = tuple(sorted(cam_workloads.LIBRARIES[library] - {"scorecam"}))
+    request = Request(methods, ("stage3", "stage4"), 2)
+    ours = maps(cam_workloads, request, tmp_path)
+    theirs = maps(peers, request, tmp_path, library=library, best=True)
+    assert len(theirs) == 2 * len(set(methods) & peers.ALIKE[library])
     for name in theirs:
         np.testing.assert_allclose(theirs[name], ours[name], atol=5e-3, err_msg=name)
 
