@@ -63,7 +63,8 @@ def get_config() -> ConfigDict:
     # Costly methods on fewer slices of each split and fewer stages: 0 slices means all, no stage means all.
     cam.scorecam = ConfigDict({"slices": 16, "stages": ("stage2",)})
     cam.ablationcam = ConfigDict({"slices": 0, "stages": ()})
-    for name in ("ablationcam_pgc", "reciprocam", "cfdcam", "sscam", "iscam", "groupcam", "opticam"):  # not in methods
+    cam.ablationcam_pgc = ConfigDict({"slices": 0, "stages": ()})  # as pytorch-grad-cam computes it; not in methods
+    for name in ("reciprocam", "cfdcam", "sscam", "iscam", "groupcam", "opticam"):  # not in methods
         cam[name] = ConfigDict({"slices": 16, "stages": ()})
 
     evaluation = config.eval = ConfigDict()
