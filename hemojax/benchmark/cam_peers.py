@@ -15,27 +15,11 @@ from pytorch_grad_cam.utils.image import scale_cam_image
 from safetensors.torch import load_file
 
 from hemojax import models
-from hemojax.benchmark.cam_workloads import CAPTUM, GRADCAM, TORCHCAM, Maps, Request, remembering
+from hemojax.benchmark.cam_workloads import CAPTUM, GRADCAM, LIBRARIES, TORCHCAM, Maps, Request, remembering
 from hemojax.benchmark.peers import stage_modules
 from hemojax.benchmark.workloads import Parts, images
 
-METHODS = {
-    "gradcam": pgc.GradCAM,
-    "hirescam": pgc.HiResCAM,
-    "gradcam_elementwise": pgc.GradCAMElementWise,
-    "gradcam++": pgc.GradCAMPlusPlus,
-    "xgradcam": pgc.XGradCAM,
-    "layercam": pgc.LayerCAM,
-    "eigencam": pgc.EigenCAM,
-    "eigengradcam": pgc.EigenGradCAM,
-    "shapleycam": pgc.ShapleyCAM,
-    "segeigencam": pgc.SegEigenCAM,
-    "kpcacam": pgc.KPCA_CAM,
-    "fem": pgc.FEM,
-    "ablationcam_pgc": pgc.AblationCAM,
-    "scorecam": pgc.ScoreCAM,
-}
-
+METHODS = {name: getattr(pgc, of_theirs) for name, of_theirs in LIBRARIES[GRADCAM].items()}
 ALIKE = {
     GRADCAM: frozenset(METHODS) - {"eigencam", "eigengradcam", "segeigencam", "kpcacam", "scorecam"},
     TORCHCAM: frozenset({"gradcam", "layercam", "xgradcam"}),
@@ -85,16 +69,11 @@ def _torch_cam(network: torch.nn.Module, modules: Modules, x: torch.Tensor, requ
     """All stages in one pass; its masked images for each stage."""
     import torchcam.methods as library  # not needed by the golden files of the others
 
-    methods = {
-        "gradcam": library.GradCAM,
-        "gradcam++": library.GradCAMpp,
-        "xgradcam": library.XGradCAM,
-        "layercam": library.LayerCAM,
-        "scorecam": library.ScoreCAM,
-    }
     found: Maps = {}
     for method in request.methods:
-        with methods[method](network, [modules[stage] for stage in request.stages]) as cam:
+        with getattr(library, LIBRARIES[TORCHCAM][method])(
+            network, [modules[stage] for stage in request.stages]
+        ) as cam:
             logits = network(x)
             given = {} if method == "scorecam" else {"scores": logits}
             made = cam([0] * len(x), **given)
@@ -104,18 +83,19 @@ def _torch_cam(network: torch.nn.Module, modules: Modules, x: torch.Tensor, requ
 
 def _captum(network: torch.nn.Module, modules: Modules, x: torch.Tensor, request: Request) -> Maps:
     """GradCAM; and AblationCAM of channels set to 0, from their ablation, 32 at a time, and the activations."""
-    from captum.attr import LayerActivation, LayerFeatureAblation, LayerGradCam
+    import captum.attr as library
 
+    classes = {method: getattr(library, name) for method, name in LIBRARIES[CAPTUM].items()}
     found: Maps = {}
     for stage in request.stages:
         if "gradcam" in request.methods:
-            raw = LayerGradCam(network, modules[stage]).attribute(x, target=0, relu_attributions=True)
+            raw = classes["gradcam"](network, modules[stage]).attribute(x, target=0, relu_attributions=True)
             found[stage, "gradcam"] = scale_cam_image(raw[:, 0].detach().numpy())
         if "ablationcam_pgc" in request.methods:
             with torch.no_grad():
-                output = LayerActivation(network, modules[stage]).attribute(x)
+                output = library.LayerActivation(network, modules[stage]).attribute(x)
                 channels = torch.arange(output.shape[1])[None, :, None, None].expand(1, *output.shape[1:])
-                ablation = LayerFeatureAblation(network, modules[stage])
+                ablation = classes["ablationcam_pgc"](network, modules[stage])
                 weights = ablation.attribute(x, target=0, layer_mask=channels, perturbations_per_eval=32)
                 raw = (weights * output).sum(1).clamp(min=0)
             found[stage, "ablationcam_pgc"] = scale_cam_image(raw.numpy())

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from hemojax import models
 from hemojax.benchmark import workloads
 from hemojax.benchmark.cam_workloads import GRADCAM, TORCHCAM, Request
+from hemojax.cam.inputs import ABLATED
 from hemojax.cam.registry import METHODS
 
 
@@ -23,7 +24,7 @@ def ours(name: str, request: Request, size: int) -> int:
     """
     network = models.create(name, 1)
     needs = frozenset[str]().union(*(METHODS[method].needs for method in request.methods))
-    ablations = len(needs & {"ablated_scores", "pgc_ablated_scores"})
+    ablations = len(needs & ABLATED)
     total = workloads.flop(name, size)
     if "gradients" in needs:
         total += workloads.flop(name, size, _earliest(name, request))
@@ -47,7 +48,7 @@ def theirs(name: str, request: Request, size: int, library: str, best: bool) -> 
         library: a key of `cam_workloads.LIBRARIES`.
         best: at its best settings.
     """
-    whole = workloads.flop(name, size)
+    whole, channels_of = workloads.flop(name, size), _channels(name, request, size)
     total = 0
     for method in request.methods:
         gradients = "gradients" in METHODS[method].needs
@@ -55,7 +56,7 @@ def theirs(name: str, request: Request, size: int, library: str, best: bool) -> 
         if library == TORCHCAM and gradients:
             total += whole + workloads.flop(name, size, _earliest(name, request))
             continue
-        for stage, channels in _channels(name, request, size).items():
+        for stage, channels in channels_of.items():
             total += whole * (1 + channels * runs)
             if gradients:
                 total += whole * (1 if best else 2) if library == GRADCAM else workloads.flop(name, size, stage)

@@ -1,4 +1,4 @@
-"""Which class activation maps are timed, and how hemojax makes them; `cam_peers` makes them with pytorch-grad-cam."""
+"""Which class activation maps are timed, and how hemojax makes them; `cam_peers` has PyTorch's libraries make them."""
 
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -21,42 +21,36 @@ GRADCAM, TORCHCAM, CAPTUM = "pytorch-grad-cam", "torch-cam", "captum"
 PACKAGES = {GRADCAM: "pytorch_grad_cam", TORCHCAM: "torchcam", CAPTUM: "captum"}
 """The libraries that are compared, and the packages that have them."""
 LIBRARIES = {
-    GRADCAM: frozenset(
-        {
-            "gradcam",
-            "hirescam",
-            "gradcam_elementwise",
-            "gradcam++",
-            "xgradcam",
-            "layercam",
-            "eigencam",
-            "eigengradcam",
-            "shapleycam",
-            "segeigencam",
-            "kpcacam",
-            "fem",
-            "ablationcam_pgc",
-            "scorecam",
-        }
-    ),
-    TORCHCAM: frozenset({"gradcam", "gradcam++", "xgradcam", "layercam", "scorecam"}),
-    CAPTUM: frozenset({"gradcam", "ablationcam_pgc"}),
+    GRADCAM: {
+        "gradcam": "GradCAM",
+        "hirescam": "HiResCAM",
+        "gradcam_elementwise": "GradCAMElementWise",
+        "gradcam++": "GradCAMPlusPlus",
+        "xgradcam": "XGradCAM",
+        "layercam": "LayerCAM",
+        "eigencam": "EigenCAM",
+        "eigengradcam": "EigenGradCAM",
+        "shapleycam": "ShapleyCAM",
+        "segeigencam": "SegEigenCAM",
+        "kpcacam": "KPCA_CAM",
+        "fem": "FEM",
+        "ablationcam_pgc": "AblationCAM",
+        "scorecam": "ScoreCAM",
+    },
+    TORCHCAM: {
+        "gradcam": "GradCAM",
+        "gradcam++": "GradCAMpp",
+        "xgradcam": "XGradCAM",
+        "layercam": "LayerCAM",
+        "scorecam": "ScoreCAM",
+    },
+    CAPTUM: {"gradcam": "LayerGradCam", "ablationcam_pgc": "LayerFeatureAblation"},
 }
-"""The methods that each has; captum's AblationCAM sets channels to 0."""
+"""The methods that each has, and its classes for them; captum's AblationCAM sets channels to 0."""
 GRADIENT = tuple(name for name in METHODS if METHODS[name].needs == {"gradients"} and name in LIBRARIES[GRADCAM])
 TORCHCAM_GRADIENT = tuple(name for name in GRADIENT if name in LIBRARIES[TORCHCAM])
-GRID = (
-    "gradcam",
-    "hirescam",
-    "gradcam_elementwise",
-    "gradcam++",
-    "xgradcam",
-    "layercam",
-    "eigencam",
-    "eigengradcam",
-    "ablationcam_pgc",
-)
-"""The default benchmark's methods but ScoreCAM."""
+GRID = (*(name for name in GRADIENT if name != "segeigencam"), "eigencam", "ablationcam_pgc")
+"""The default benchmark's methods but ScoreCAM and RandomCAM, AblationCAM as pytorch-grad-cam has it."""
 Maps = dict[tuple[str, str], Float[np.ndarray, "b h w"]]
 
 

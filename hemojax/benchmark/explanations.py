@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from hemojax import devices
 from hemojax.cam import engine, random, targets
+from hemojax.cam.inputs import ABLATED
 from hemojax.cam.registry import METHODS
 from hemojax.data import loader, records
 from hemojax.files import replacing
@@ -27,10 +28,8 @@ from hemojax.progress import Progress
 from hemojax.reporting import tables
 from hemojax.training.state import Variables
 
-COSTLY = frozenset(
+COSTLY = ABLATED | frozenset(
     {
-        "ablated_scores",
-        "pgc_ablated_scores",
         "position_scores",
         "masked_scores",
         "noisy_masked_scores",

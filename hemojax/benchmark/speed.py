@@ -145,7 +145,7 @@ def _cam_rows(options: ConfigDict, network: str, gflops: float) -> Iterator[Row]
             ours = shared | {"request": request, "maps": maps[OURS]}
             contenders = [Contender(OURS, "hemojax.benchmark.cam_workloads:cams", ours)]
             for library, best in itertools.product(cam_workloads.LIBRARIES, (True, False)):
-                if not set(request.methods) <= cam_workloads.LIBRARIES[library]:
+                if not set(request.methods) <= cam_workloads.LIBRARIES[library].keys():
                     continue
                 if importlib.util.find_spec(cam_workloads.PACKAGES[library]) is None:
                     continue

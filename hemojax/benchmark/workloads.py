@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -93,6 +93,7 @@ def layers(network: str, size: int, after: str | None = None) -> dict[Layer, int
     return dict(found)
 
 
+@lru_cache
 def flop(network: str, size: int, after: str | None = None) -> int:
     """Multiplications and additions of one image in these layers."""
     return sum(layer.flop * times for layer, times in layers(network, size, after).items())

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hemojax.cam.postprocess import minmax, resize
-from hemojax.cam.targets import AnyTarget, score
+from hemojax.cam.scores import scored
+from hemojax.cam.targets import AnyTarget
 from hemojax.models import layers
 
 CONVOLUTIONS, NORMS = (layers.Conv, nn.Conv), (layers.BatchNorm, nn.BatchNorm)
@@ -42,7 +43,7 @@ def fullgrad(
 
         with nn.intercept_methods(note):
             logits = network.apply(variables, images, train=False)
-        return jnp.sum(jax.vmap(score)(logits, target)), (biases, outputs)
+        return jnp.sum(scored(logits, target)), (biases, outputs)
 
     _, (_, shapes) = jax.eval_shape(total, images, {})
     zeros = {path: jnp.zeros(output.shape, output.dtype) for path, output in shapes.items()}

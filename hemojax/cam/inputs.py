@@ -6,7 +6,7 @@ neither batch nor group changes it beyond rounding.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -24,8 +24,15 @@ from hemojax.cam.masks import (
 from hemojax.cam.method import Inputs
 from hemojax.cam.perturbation import pgc_ablation
 from hemojax.cam.random import sample_keys
-from hemojax.cam.scores import ablated_scores, at_least_float32, linear_ablated_scores, position_scores
-from hemojax.cam.targets import AnyTarget, score
+from hemojax.cam.scores import (
+    Forward,
+    ablated_scores,
+    at_least_float32,
+    linear_ablated_scores,
+    position_scores,
+    scored,
+)
+from hemojax.cam.targets import AnyTarget
 
 ABLATED = frozenset({"ablated_scores", "pgc_ablated_scores"})
 NOISY_IMAGES, NOISE_OF_IMAGES = 4, 0.3  # of Smooth GradCAM++, in units of the network's input
@@ -68,12 +75,13 @@ def gather(
     linear = [stage for stage in stages if stage == network.linear_after and needs & ABLATED]
     differentiated = stages if "gradients" in needs else linear
     logits, activations, gradients = tapped(network, variables, images, target, stages, differentiated)
-    scores = jax.vmap(score)(logits, target)
+    scores = scored(logits, target)
+    keys_of = jax.vmap(sample_keys, in_axes=(0, None, None))
     noisy: dict[str, Array] = {}
     if "noisy_gradients" in needs:
-        noise = jax.vmap(sample_keys, in_axes=(0, None, None))(identities, OF_THE_IMAGE, NOISY_IMAGES)
-        noisy = noisy_gradients(network, variables, images, noise, target, stages)
-
+        keys = keys_of(identities, OF_THE_IMAGE, NOISY_IMAGES)
+        noisy = noisy_gradients(network, variables, images, keys, target, stages)
+    whole = partial(network.apply, variables, train=False)
     _, height, width, _ = images.shape
 
     def of_stage(stage: str) -> Inputs:
@@ -81,31 +89,32 @@ def gather(
         g = gradients.get(stage, jnp.zeros(0))  # of which nothing is made where it is not needed
         # A stage's number is its place among the stages, whether or not the network has inner taps.
         number = (*network.stages, *network.taps).index(stage)
-        keys = jax.vmap(sample_keys, in_axes=(0, None, None))(identities, number, seeds)
-        suffix, whole = (network, variables, stage, a), (network, variables, images, a)
+        keys = keys_of(identities, number, seeds)
+        suffix = partial(whole, after=stage)
 
         def ablated(values: Float[Array, "b k"]) -> Float[Array, "b k"]:
             if stage in linear:
                 return linear_ablated_scores(at_least_float32(a), at_least_float32(g), at_least_float32(values), scores)
-            return ablated_scores(*suffix, values, target, group)
+            return ablated_scores(suffix, a, values, target, group)
 
+        @cache  # the gains need them too
         def groups() -> Float[Array, "b h w g"]:
             return channel_groups(at_least_float32(a), at_least_float32(g), (height, width))
 
         makers: dict[str, Callable[[], Array]] = {
             "gradients": lambda: at_least_float32(g),
-            "curvature": lambda: at_least_float32(curvature(*suffix, target)),
+            "curvature": lambda: at_least_float32(curvature(suffix, a, target)),
             "noisy_gradients": lambda: at_least_float32(noisy[stage]),
             "score": lambda: scores,
             "ablated_scores": lambda: ablated(jnp.zeros_like(a[:, 0, 0])),
             "pgc_ablated_scores": lambda: ablated(jax.vmap(pgc_ablation)(a)),
-            "position_scores": lambda: position_scores(*suffix, target, group),
-            "masked_scores": lambda: masked_scores(*whole, target, group),
-            "noisy_masked_scores": lambda: noisy_masked_scores(*whole, keys[:, 0], target, group),
-            "integrated_masked_scores": lambda: integrated_masked_scores(*whole, target, group),
+            "position_scores": lambda: position_scores(suffix, a, target, group),
+            "masked_scores": lambda: masked_scores(whole, images, a, target, group),
+            "noisy_masked_scores": lambda: noisy_masked_scores(whole, images, a, keys[:, 0], target, group),
+            "integrated_masked_scores": lambda: integrated_masked_scores(whole, images, a, target, group),
             "groups": groups,
-            "group_gains": lambda: group_gains(network, variables, images, groups(), target, group),
-            "optimised_weights": lambda: optimised_weights(*whole, target),
+            "group_gains": lambda: group_gains(whole, images, groups(), target, group),
+            "optimised_weights": lambda: optimised_weights(whole, images, a, target),
             "key": lambda: keys,
         }
         return Inputs(at_least_float32(a), **{name: make() for name, make in makers.items() if name in needs})
@@ -138,21 +147,17 @@ def tapped(
         # Differentiating only what is asked for ends the backward pass at the earliest of those stages.
         perturbed = {**variables, "perturbations": perturbations}
         logits, sown = network.apply(perturbed, images, train=False, mutable=["intermediates"])
-        logits = at_least_float32(logits)
-        return jnp.sum(jax.vmap(score)(logits, target)), (logits, _of(sown["intermediates"], stages))
+        return jnp.sum(scored(logits, target)), (at_least_float32(logits), _of(sown["intermediates"], stages))
 
     gradients, (logits, activations) = jax.grad(total, has_aux=True)(zeros)
     return logits, activations, gradients
 
 
-def curvature(
-    network: Any, variables: Variables, stage: str, activations: Float[Array, "b h w k"], target: AnyTarget
-) -> Float[Array, "b h w k"]:
+def curvature(suffix: Forward, activations: Float[Array, "b h w k"], target: AnyTarget) -> Float[Array, "b h w k"]:
     """H A of each image, H = d2s/dA2: the gradient of <ds/dA, A> with the second A held fixed."""
 
     def total(a: Float[Array, "b h w k"]) -> Float[Array, ""]:
-        logits = at_least_float32(network.apply(variables, a, train=False, after=stage))
-        return jnp.sum(jax.vmap(score)(logits, target))
+        return jnp.sum(scored(suffix(a), target))
 
     return jax.grad(lambda a: jnp.vdot(jax.grad(total)(a), activations))(activations)
 

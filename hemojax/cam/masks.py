@@ -1,8 +1,6 @@
 """Scores of masked images: the masks are channels of a stage, groups of them, or their best combination."""
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +9,8 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 from scipy import ndimage
 
-from hemojax.cam.scores import at_least_float32, at_once, scores_of
-from hemojax.cam.targets import AnyTarget, score
+from hemojax.cam.scores import Forward, at_least_float32, at_once, scored, scores_of
+from hemojax.cam.targets import AnyTarget
 from hemojax.models.groups import images_at_once, map_groups
 
 NOISY_MASKS, NOISE_OF_MASKS = 35, 2.0  # of SS-CAM
@@ -25,8 +23,7 @@ Masks = Callable[[Int[Array, " c"]], Float[Array, "b c height width"]]
 
 
 def masked_scores(
-    network: Any,
-    variables: Any,
+    network: Forward,
     images: Float[Array, "b height width channels"],
     activations: Float[Array, "b h w k"],
     target: AnyTarget,
@@ -42,12 +39,11 @@ def masked_scores(
     def masks(chosen: Int[Array, " c"]) -> Float[Array, "b c height width"]:
         return _scaled(_upsampled(activations[..., chosen], images.shape[1:3]))
 
-    return _scores_under(masks, activations.shape[-1], network, variables, images, target, group)
+    return _scores_under(masks, activations.shape[-1], network, images, target, group)
 
 
 def noisy_masked_scores(
-    network: Any,
-    variables: Any,
+    network: Forward,
     images: Float[Array, "b height width channels"],
     activations: Float[Array, "b h w k"],
     keys: Key[Array, " b"],
@@ -55,33 +51,32 @@ def noisy_masked_scores(
     group: int,
 ) -> Float[Array, "b k"]:
     """The mean score under masks with normal noise; as torch-cam's, they are scaled before they are upsampled."""
-    channels = activations.shape[-1]
+    channels, scaled = activations.shape[-1], _scaled_at_stage(activations)
 
     def masks(chosen: Int[Array, " c"]) -> Float[Array, "b c height width"]:
-        smooth = _upsampled(_scaled_at_stage(activations)[..., chosen % channels], images.shape[1:3])
+        smooth = _upsampled(scaled[..., chosen % channels], images.shape[1:3])
         return smooth + NOISE_OF_MASKS * _noise(keys, chosen, images.shape[1:3]).astype(smooth.dtype)
 
-    scores = _scores_under(masks, NOISY_MASKS * channels, network, variables, images, target, group)
+    scores = _scores_under(masks, NOISY_MASKS * channels, network, images, target, group)
     return scores.reshape(len(images), NOISY_MASKS, channels).mean(1)
 
 
 def integrated_masked_scores(
-    network: Any,
-    variables: Any,
+    network: Forward,
     images: Float[Array, "b height width channels"],
     activations: Float[Array, "b h w k"],
     target: AnyTarget,
     group: int,
 ) -> Float[Array, "b k"]:
     """The mean score under masks that grow; as torch-cam's, they are scaled before they are upsampled."""
-    channels = activations.shape[-1]
+    channels, scaled = activations.shape[-1], _scaled_at_stage(activations)
     growing = jnp.asarray(GROWING_MASKS, images.dtype)
 
     def masks(chosen: Int[Array, " c"]) -> Float[Array, "b c height width"]:
-        smooth = _upsampled(_scaled_at_stage(activations)[..., chosen % channels], images.shape[1:3])
+        smooth = _upsampled(scaled[..., chosen % channels], images.shape[1:3])
         return growing[chosen // channels, None, None] * smooth
 
-    scores = _scores_under(masks, len(GROWING_MASKS) * channels, network, variables, images, target, group)
+    scores = _scores_under(masks, len(GROWING_MASKS) * channels, network, images, target, group)
     return scores.reshape(len(images), -1, channels).mean(1)
 
 
@@ -106,8 +101,7 @@ def channel_groups(
 
 
 def group_gains(
-    network: Any,
-    variables: Any,
+    network: Forward,
     images: Float[Array, "b height width channels"],
     groups: Float[Array, "b h w g"],
     target: AnyTarget,
@@ -120,15 +114,13 @@ def group_gains(
         masks = _upsampled(groups[..., chosen], images.shape[1:3])[..., None].astype(images.dtype)
         return masks * images[:, None] + (1 - masks) * blurred[:, None]
 
-    whole = partial(network.apply, variables, train=False)
-    base = jax.vmap(score)(at_least_float32(map_groups(whole, blurred)), target)
-    scores = scores_of(whole, inputs, groups.shape[-1], target, at_once(images, images_at_once, group))
+    base = scored(map_groups(network, blurred), target)
+    scores = scores_of(network, inputs, groups.shape[-1], target, at_once(images, images_at_once, group))
     return scores - base[:, None]
 
 
 def optimised_weights(
-    network: Any,
-    variables: Any,
+    network: Forward,
     images: Float[Array, "b height width channels"],
     activations: Float[Array, "b h w k"],
     target: AnyTarget,
@@ -142,8 +134,7 @@ def optimised_weights(
     def loss(u: Float[Array, "b k"]) -> Float[Array, ""]:
         combined = jnp.einsum("bhwk,bk->bhw", activations, jax.nn.softmax(u))
         masks = _scaled(_upsampled(combined[..., None], images.shape[1:3]))[:, 0, :, :, None]
-        logits = map_groups(partial(network.apply, variables, train=False), images * masks.astype(images.dtype))
-        return -jnp.sum(jax.vmap(score)(at_least_float32(logits), target))
+        return -jnp.sum(scored(map_groups(network, images * masks.astype(images.dtype)), target))
 
     adam = optax.adam(LEARNING_RATE)
 
@@ -170,8 +161,7 @@ def _noise(
 def _scores_under(
     masks: Masks,
     number: int,
-    network: Any,
-    variables: Any,
+    network: Forward,
     images: Float[Array, "b height width channels"],
     target: AnyTarget,
     group: int,
@@ -181,8 +171,7 @@ def _scores_under(
     def inputs(chosen: Int[Array, " c"]) -> Float[Array, "b c height width channels"]:
         return images[:, None] * masks(chosen)[..., None].astype(images.dtype)
 
-    whole = partial(network.apply, variables, train=False)
-    return scores_of(whole, inputs, number, target, at_once(images, images_at_once, group))
+    return scores_of(network, inputs, number, target, at_once(images, images_at_once, group))
 
 
 def _upsampled(channels: Float[Array, "b h w c"], size: tuple[int, ...]) -> Float[Array, "b c height width"]:

@@ -4,8 +4,6 @@ Each input is made where it is used, a group at a time, so that memory does not 
 """
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,24 +12,24 @@ from jaxtyping import Array, Float, Int
 from hemojax.cam.targets import AnyTarget, score
 from hemojax.models.groups import outputs_at_once
 
+Forward = Callable[[Float[Array, "n ..."]], Float[Array, "n outputs"]]
+"""A network, or what of it follows a stage."""
+
 
 def ablated_scores(
-    network: Any,
-    variables: Any,
-    stage: str,
+    suffix: Forward,
     activations: Float[Array, "b h w k"],
     values: Float[Array, "b k"],
     target: AnyTarget,
     group: int,
 ) -> Float[Array, "b k"]:
-    """The score of each image with each channel of the stage set to its value, by running only what follows it."""
+    """The score of each image with each channel of the stage set to its value, by running only its `suffix`."""
     channels = jnp.arange(activations.shape[-1])
 
     def inputs(chosen: Int[Array, " c"]) -> Float[Array, "b c h w k"]:
         ablated = chosen[:, None, None, None] == channels
         return jnp.where(ablated, values[:, None, None, None], activations[:, None])
 
-    suffix = partial(network.apply, variables, train=False, after=stage)
     return scores_of(suffix, inputs, len(channels), target, at_once(activations, outputs_at_once, group))
 
 
@@ -46,7 +44,7 @@ def linear_ablated_scores(
 
 
 def position_scores(
-    network: Any, variables: Any, stage: str, activations: Float[Array, "b h w k"], target: AnyTarget, group: int
+    suffix: Forward, activations: Float[Array, "b h w k"], target: AnyTarget, group: int
 ) -> Float[Array, "b h w"]:
     """The score of each image with nothing of A but one position and, weighed by a 3x3 Gaussian, its neighbours."""
     batch, height, width, _ = activations.shape
@@ -59,13 +57,12 @@ def position_scores(
         seen = rows[:, :, None] * columns[:, None, :]
         return activations[:, None] * seen[..., None].astype(activations.dtype)
 
-    suffix = partial(network.apply, variables, train=False, after=stage)
     group = at_once(activations, outputs_at_once, group)
     return scores_of(suffix, inputs, height * width, target, group).reshape(batch, height, width)
 
 
 def scores_of(
-    forward: Callable[[Float[Array, "n ..."]], Float[Array, "n outputs"]],
+    forward: Forward,
     inputs: Callable[[Int[Array, " c"]], Float[Array, "b c ..."]],
     number: int,
     target: AnyTarget,
@@ -96,6 +93,11 @@ def scores_of(
 
     scores = jax.lax.map(of_group, chosen)
     return scores.reshape(groups * group, -1)[:number].T
+
+
+def scored(logits: Float[Array, "b outputs"], target: AnyTarget) -> Float[Array, " b"]:
+    """The score of each image."""
+    return jax.vmap(score)(at_least_float32(logits), target)
 
 
 def at_once(inputs: Float[Array, "b h w c"], best: Callable[[Array], int], group: int) -> int:

@@ -57,7 +57,7 @@ def test_the_other_libraries_make_the_same_maps_where_they_define_them_alike(tmp
     for package in ("torch", cam_workloads.PACKAGES[library]):
         pytest.importorskip(package, reason=f"{package} is not installed (requirements-compare.txt)")
     peers = importlib.import_module("hemojax.benchmark.cam_peers")
-    methods = tuple(sorted(cam_workloads.LIBRARIES[library] - {"scorecam"}))
+    methods = tuple(sorted(cam_workloads.LIBRARIES[library].keys() - {"scorecam"}))
     request = Request(methods, ("stage3", "stage4"), 2)
     ours = maps(cam_workloads, request, tmp_path)
     theirs = maps(peers, request, tmp_path, library=library, best=True)
@@ -67,7 +67,11 @@ def test_the_other_libraries_make_the_same_maps_where_they_define_them_alike(tmp
 
 
 def test_the_libraries_methods_are_those_that_are_counted():
-    assert set(cam_workloads.GRID) | {"scorecam"} <= cam_workloads.LIBRARIES[cam_workloads.GRADCAM] <= set(cam.METHODS)
+    assert (
+        set(cam_workloads.GRID) | {"scorecam"}
+        <= cam_workloads.LIBRARIES[cam_workloads.GRADCAM].keys()
+        <= set(cam.METHODS)
+    )
     assert {name for methods in cam_workloads.LIBRARIES.values() for name in methods} <= set(cam.METHODS)
 
 

@@ -1,9 +1,8 @@
 """Parity with pytorch-grad-cam 1.5.7 in float64; see golden/make_golden.py."""
 
-import importlib.util
 from functools import partial
-from pathlib import Path
 
+import golden_scripts
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +13,7 @@ from hemojax import cam
 from hemojax.cam.inputs import gather
 from hemojax.cam.postprocess import full_heat, heat
 
-GOLDEN = Path(__file__).parent / "golden" / "pytorch_grad_cam.npz"
+GOLDEN = golden_scripts.FOLDER / "pytorch_grad_cam.npz"
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compiles sooner
 METHODS = [
     "gradcam", "hirescam", "gradcam_elementwise", "gradcam++", "xgradcam", "layercam", "shapleycam", "eigencam",
@@ -113,10 +112,7 @@ def test_fusion_of_stages(golden, ours, fuse, name, method):
 def test_golden_file_is_what_the_library_gives(golden):
     pytest.importorskip("torch", reason="torch is not installed (requirements-compare.txt)")
     pytest.importorskip("pytorch_grad_cam", reason="grad-cam is not installed (requirements-compare.txt)")
-    specification = importlib.util.spec_from_file_location("make_golden", GOLDEN.with_name("make_golden.py"))
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    made = module.make()
+    made = golden_scripts.load("make_golden").make()
     assert made.keys() == golden.keys()
     for name, values in made.items():
         np.testing.assert_allclose(values, golden[name], rtol=1e-6, atol=1e-9, err_msg=name)

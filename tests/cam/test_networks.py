@@ -3,10 +3,7 @@
 Of ResNet-18 what takes one pass; the others take minutes to compile, or to run in float64: `pytest -m long`.
 """
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import golden_scripts
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,19 +14,8 @@ from hemojax.cam.inputs import gather
 from hemojax.cam.postprocess import full_heat, heat
 from hemojax.models import create, pretrained
 
-GOLDEN = Path(__file__).parent / "golden"
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compiles sooner
-
-
-def module(name):
-    """A module in the folder of the golden files."""
-    specification = importlib.util.spec_from_file_location(name, GOLDEN / f"{name}.py")
-    found = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(found)
-    return found
-
-
-networks = module("networks")
+networks = golden_scripts.load("networks")
 long = pytest.mark.long
 ONE_PASS = tuple(
     name
@@ -52,7 +38,7 @@ def allowed(method):
 
 @pytest.fixture(scope="module")
 def golden():
-    with np.load(GOLDEN / "networks.npz") as arrays:
+    with np.load(golden_scripts.FOLDER / "networks.npz") as arrays:
         return dict(arrays)
 
 
@@ -141,13 +127,11 @@ def test_final_maps(golden, ours, name):
 
 
 @pytest.mark.peers
-def test_golden_file_is_what_the_library_gives(golden, monkeypatch):
+def test_golden_file_is_what_the_library_gives(golden):
     """Of ResNet-18 and the methods that take one pass."""
     for library in ("torch", "torchvision", "pytorch_grad_cam"):
         pytest.importorskip(library, reason=f"{library} is not installed (requirements-compare.txt)")
-    monkeypatch.syspath_prepend(str(GOLDEN))
-    made = module("make_networks").make(networks.CASES[:2], ONE_PASS)
-    sys.modules.pop("networks")
+    made = golden_scripts.load("make_networks").make(networks.CASES[:2], ONE_PASS)
     for name, values in made.items():
         if not name.startswith("spread/"):
             np.testing.assert_allclose(values, golden[name], rtol=1e-5, atol=1e-7 * np.abs(values).max(), err_msg=name)

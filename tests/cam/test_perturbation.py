@@ -1,6 +1,7 @@
 """AblationCAM and ScoreCAM against loops that ablate or mask one channel of one image at a time."""
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,11 @@ NETWORK = Toy()
 VARIABLES = variables(NETWORK)
 IMAGES = images(BATCH)
 TARGET = Target(jnp.array([0, 2, 1]), jnp.array([1.0, -1.0, 1.0]))
+WHOLE = partial(NETWORK.apply, VARIABLES)
+
+
+def suffix_of(network, variables, stage):
+    return partial(network.apply, variables, after=stage)
 
 
 def scored(logits, image):
@@ -36,7 +42,7 @@ def test_ablated_scores_are_those_of_a_loop(stage, group):
     a = activations(stage)
     channels = a.shape[-1]
     values = -jnp.arange(BATCH * channels, dtype=jnp.float32).reshape(BATCH, channels)
-    scores = jax.jit(lambda a: ablated_scores(NETWORK, VARIABLES, stage, a, values, TARGET, group))
+    scores = jax.jit(lambda a: ablated_scores(suffix_of(NETWORK, VARIABLES, stage), a, values, TARGET, group))
     found, suffix = scores(a), compiled(NETWORK, after=stage)
     expected = np.zeros((BATCH, channels))
     for image, channel in np.ndindex(BATCH, channels):
@@ -65,7 +71,7 @@ def half_pixel(values, height, width):
 @pytest.mark.parametrize(("stage", "group"), [("stage1", 2), ("stage3", 3)])
 def test_masked_scores_are_those_of_a_loop(stage, group):
     a = activations(stage)
-    found = jax.jit(lambda a: masked_scores(NETWORK, VARIABLES, IMAGES, a, TARGET, group))(a)
+    found = jax.jit(lambda a: masked_scores(WHOLE, IMAGES, a, TARGET, group))(a)
     channels = a.shape[-1]
     masked = np.zeros((BATCH, channels, *IMAGES.shape[1:]), np.float32)
     for image, channel in np.ndindex(BATCH, channels):
@@ -80,7 +86,7 @@ def test_masked_scores_are_those_of_a_loop(stage, group):
 
 def test_masks_of_dead_channels_hide_everything():
     dead = jnp.zeros((BATCH, 4, 6, 2)).at[..., 1].set(3.0)
-    found = jax.jit(lambda a: masked_scores(NETWORK, VARIABLES, IMAGES, a, TARGET, 8))(dead)
+    found = jax.jit(lambda a: masked_scores(WHOLE, IMAGES, a, TARGET, 8))(dead)
     black = compiled(NETWORK)(VARIABLES, jnp.zeros_like(IMAGES[:1]))
     expected = [[scored(black, image)] * 2 for image in range(BATCH)]
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -137,7 +143,7 @@ def test_memory_follows_the_group_and_not_the_number_of_channels():
     def temporary(group):
         def scores(params, a):
             zeros = jnp.zeros((1, a.shape[-1]))
-            return ablated_scores(network, {"params": params}, "stage1", a, zeros, target, group)
+            return ablated_scores(suffix_of(network, {"params": params}, "stage1"), a, zeros, target, group)
 
         return jax.jit(scores).lower(shapes, wide).compile().memory_analysis().temp_size_in_bytes
 
@@ -174,7 +180,7 @@ def test_the_last_stage_of_each_network_is_linear(name, stage):
 
     gradients, scores = jax.grad(total, has_aux=True)(a)
     values = jnp.ones((BATCH, a.shape[-1]))
-    run = ablated_scores(network, given, stage, a, values, TARGET, 64)
+    run = ablated_scores(suffix_of(network, given, stage), a, values, TARGET, 64)
     np.testing.assert_allclose(linear_ablated_scores(a, gradients, values, scores), run, atol=1e-4)
 
 
@@ -191,7 +197,7 @@ def test_position_scores_are_those_of_a_loop(group):
         seen[row : row + 3, column : column + 3] = gaussian
         part = a[image : image + 1] * seen[1:-1, 1:-1, None]
         expected[image, row, column] = scored(suffix(VARIABLES, part), image)
-    found = jax.jit(lambda a: position_scores(NETWORK, VARIABLES, stage, a, TARGET, group))(a)
+    found = jax.jit(lambda a: position_scores(suffix_of(NETWORK, VARIABLES, stage), a, TARGET, group))(a)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -224,7 +230,7 @@ def test_channel_groups_are_those_of_a_loop(monkeypatch):
 
 def test_group_gains_are_over_the_blurred_image():
     groups = jax.random.uniform(jax.random.key(9), (BATCH, 4, 6, 2))
-    found = jax.jit(lambda x: group_gains(NETWORK, VARIABLES, x, groups, TARGET, 64))(IMAGES)
+    found = jax.jit(lambda x: group_gains(WHOLE, x, groups, TARGET, 64))(IMAGES)
     window = np.exp(-0.5 * (np.arange(-25, 26) / 50) ** 2)
     blurred = np.asarray(IMAGES)
     for axis in (1, 2):
@@ -247,7 +253,7 @@ def masked_score(weights, a, image):
 def test_opticam_raises_the_score():
     """Above that of equal weights and of any single channel with which ScoreCAM would begin."""
     a = activations("stage2")
-    found = np.asarray(jax.jit(lambda x, a: optimised_weights(NETWORK, VARIABLES, x, a, TARGET))(IMAGES, a))
+    found = np.asarray(jax.jit(lambda x, a: optimised_weights(WHOLE, x, a, TARGET))(IMAGES, a))
     np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
     equal = np.full(a.shape[-1], 1 / a.shape[-1])
     gains = [masked_score(found[image], a, image) - masked_score(equal, a, image) for image in range(BATCH)]

@@ -1,10 +1,8 @@
 """Parity with torch-cam 0.5.0, and with FullGrad and the smoothing of grad-cam 1.5.7; see golden/make_torchcam.py."""
 
-import importlib.util
-import sys
 from functools import partial
-from pathlib import Path
 
+import golden_scripts
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,13 +15,15 @@ from hemojax.cam.eigen import principal_projection
 from hemojax.cam.inputs import gather, tapped
 from hemojax.cam.postprocess import heat
 
-GOLDEN = Path(__file__).parent / "golden"
 STAGE = "stage2"
 
 
 @pytest.fixture(scope="module")
 def golden():
-    with np.load(GOLDEN / "torchcam.npz") as theirs, np.load(GOLDEN / "pytorch_grad_cam.npz") as shared:
+    with (
+        np.load(golden_scripts.FOLDER / "torchcam.npz") as theirs,
+        np.load(golden_scripts.FOLDER / "pytorch_grad_cam.npz") as shared,
+    ):
         return dict(shared) | dict(theirs)
 
 
@@ -139,13 +139,8 @@ def test_eigen_smooth(golden, given, method):
 
 
 @pytest.mark.peers
-def test_golden_file_is_what_the_libraries_give(golden, monkeypatch):
+def test_golden_file_is_what_the_libraries_give(golden):
     for library in ("torch", "pytorch_grad_cam", "torchcam"):
         pytest.importorskip(library, reason=f"{library} is not installed (requirements-compare.txt)")
-    monkeypatch.syspath_prepend(str(GOLDEN))
-    specification = importlib.util.spec_from_file_location("make_torchcam", GOLDEN / "make_torchcam.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    sys.modules.pop("make_golden")
-    for name, values in module.make().items():
+    for name, values in golden_scripts.load("make_torchcam").make().items():
         np.testing.assert_allclose(values, golden[name], rtol=1e-6, atol=1e-9, err_msg=name)

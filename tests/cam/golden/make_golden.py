@@ -8,6 +8,7 @@ Run by hand where torch and grad-cam are installed (requirements-compare.txt):
 Its ScoreCAM upsamples with aligned corners, hemojax with half-pixel centres: here it is made to do the latter.
 """
 
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -58,21 +59,28 @@ def targets():
     ]
 
 
-def explained(network, stage, method, images):
-    """The library's raw and final maps."""
+@contextmanager
+def default_dtype(dtype):
+    """Torch's default dtype meanwhile."""
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(usual)
+
+
+def explained(method, network, module, images, targets):
+    """The library's raw and final maps; its ScoreCAM's with half-pixel centres."""
     half_pixel = partial(nn.Upsample, mode="bilinear", align_corners=False)
     with mock.patch("torch.nn.UpsamplingBilinear2d", half_pixel):
-        return cam_peers.explained(METHODS[method], network, getattr(network, stage), images, targets())
+        return cam_peers.explained(method, network, module, images, targets)
 
 
 def make():
     """All arrays by name."""
-    usual = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
+    with default_dtype(torch.float64):
         return arrays_in_float64()
-    finally:
-        torch.set_default_dtype(usual)
 
 
 def trained():
@@ -96,7 +104,7 @@ def arrays_in_float64():
             arrays[f"logits/{activation}"] = network(images).numpy()
         for stage in ("stage1", "stage2", "stage3"):
             for method in METHODS:
-                raw, final = explained(network, stage, method, images)
+                raw, final = explained(METHODS[method], network, getattr(network, stage), images, targets())
                 arrays[f"raw/{activation}/{stage}/{method}"] = raw
                 if (activation, stage) == ("relu", "stage2"):
                     arrays[f"final/{activation}/{stage}/{method}"] = final

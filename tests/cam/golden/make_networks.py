@@ -9,15 +9,13 @@ Its ScoreCAM upsamples with aligned corners, hemojax with half-pixel centres: he
 """
 
 import itertools
-from functools import partial
 from pathlib import Path
-from unittest import mock
 
 import networks
 import numpy as np
 import torch
 import torchvision
-from torch import nn
+from make_golden import default_dtype, explained
 
 from hemojax import models
 from hemojax.benchmark import cam_peers
@@ -39,16 +37,10 @@ def network(name, outputs, dtype):
 
 def maps(name, outputs, stage, method, dtype):
     """The library's raw and final maps."""
-    usual = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
     made, modules, images = network(name, outputs, dtype)
     targets = [lambda logits, label=label: logits[label] for label in networks.LABELS[outputs]]
-    half_pixel = partial(nn.Upsample, mode="bilinear", align_corners=False)
-    try:
-        with mock.patch("torch.nn.UpsamplingBilinear2d", half_pixel):
-            return cam_peers.explained(cam_peers.METHODS[method], made, modules[stage], images, targets)
-    finally:
-        torch.set_default_dtype(usual)
+    with default_dtype(dtype):
+        return explained(cam_peers.METHODS[method], made, modules[stage], images, targets)
 
 
 def make(cases=networks.CASES, methods=tuple(cam_peers.METHODS)):

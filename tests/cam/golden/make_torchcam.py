@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytorch_grad_cam as pgc
 import torch
-from make_golden import LABELS, SIZE, WIDTHS, targets, trained
+from make_golden import LABELS, SIZE, WIDTHS, default_dtype, targets, trained
 from torchcam import methods
 
 FILE = Path(__file__).with_name("torchcam.npz")
@@ -20,13 +20,9 @@ SAMPLES = 2
 
 def make():
     """All arrays by name."""
-    usual = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
+    with default_dtype(torch.float64):
         networks, images = trained()
         return torchcam(networks["relu"], images) | grad_cam(networks["relu"], images)
-    finally:
-        torch.set_default_dtype(usual)
 
 
 def torchcam(network, images):
