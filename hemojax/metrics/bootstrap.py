@@ -1,39 +1,48 @@
-"""Confidence intervals of pooled Dice by resampling patients, never slices: slices of one patient are alike.
+"""Confidence intervals by resampling patients, never slices: slices of one patient are alike.
 
-A resample is a vector of how often each patient was drawn, so that all resamples are one matrix product.
+A resample is a vector of how often each patient was drawn, so that all resamples are one matrix product of the
+patients' sums.
 """
+
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from hemojax.metrics import overlap
+RESAMPLES = 10_000
+FEWEST = 20
+"""With fewer patients a percentile interval is too narrow, and its ends jump with each patient."""
 
-RESAMPLES = 2000
 
-
+@cache
 def patient_draws(patients: int, resamples: int = RESAMPLES, seed: int = 0) -> Int[np.ndarray, "r p"]:
     """Draws as many patients as there are, with replacement: how often each was drawn, one row a resample."""
     return np.random.default_rng(seed).multinomial(patients, np.full(patients, 1 / patients), size=resamples)
 
 
-def resampled_dice(
-    draws: Int[np.ndarray, "r p"], counts: Int[np.ndarray, "p s 3"] | Float[np.ndarray, "p s 3"]
-) -> Float[np.ndarray, " r"]:
-    """Pooled Dice of every resample, averaged over seeds.
+def resampled_sums(
+    draws: Int[np.ndarray, "r p"], sums: Int[np.ndarray, "p *k"] | Float[np.ndarray, "p *k"]
+) -> Float[np.ndarray, "r *k"]:
+    """Sums over the patients of every resample.
 
     Args:
         draws: How often each patient was drawn.
-        counts: tp, fp and fn of each patient and seed, summed over the patient's slices.
+        sums: Of each patient, over the patient's slices.
     """
     # As float64, which is exact here and goes through BLAS; numpy multiplies integer matrices without it.
-    pooled = np.tensordot(draws.astype(np.float64), counts.astype(np.float64), axes=1)
-    return overlap.dice(*np.moveaxis(pooled, -1, 0)).mean(axis=1)
+    return np.tensordot(draws.astype(np.float64), sums.astype(np.float64), axes=1)
 
 
-def interval(draws: Float[np.ndarray, " r"]) -> tuple[float, float]:
-    """The 95 % percentile interval (Efron 1979)."""
-    low, high = np.percentile(draws, (2.5, 97.5))
-    return float(low), float(high)
+def interval(draws: Float[np.ndarray, "r *f"]) -> Float[np.ndarray, "2 *f"]:
+    """The 95 % percentile interval (Efron 1979) over the resamples in which a figure is defined, NaN where in none."""
+    ends = np.full((2, *draws.shape[1:]), np.nan)
+    undefined = np.isnan(draws)
+    whole, none = ~undefined.any(axis=0), undefined.all(axis=0)
+    ends[:, whole] = np.percentile(draws[:, whole], (2.5, 97.5), axis=0)
+    part = ~whole & ~none
+    if part.any():
+        ends[:, part] = np.nanpercentile(draws[:, part], (2.5, 97.5), axis=0)
+    return ends
 
 
 def two_sided_p(differences: Float[np.ndarray, " r"]) -> float:

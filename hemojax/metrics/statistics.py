@@ -1,145 +1,130 @@
-"""From the counts table to what a report says: chosen thresholds, summaries, intervals, and the best method.
+"""From rows of counts to what a report says: every figure with its interval, and the best method.
 
-A counts table has one row a (slice whose mask is not empty, stage, method, seed, mask, threshold), as described in
-`hemojax.reporting.tables`. The same table with the thresholds from `select_thresholds` goes into every function here.
+All is made of sums over the slices of each patient: pooled ratios are ratios of such sums, means are a sum over a
+number, and a bootstrap over patients is a matrix product.
 """
 
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from hemojax.errors import UserError
-from hemojax.metrics import bootstrap, overlap
+from hemojax.metrics import bootstrap, cuts, overlap
+from hemojax.metrics.cuts import BOXES, HITS, MAP_FIGURES, PIXELS, Protocol
 
-MAP = ["stage", "method", "seed", "mask"]
-ROW = ["split", "mask", "stage", "method", "rule"]
-FIXED, VALIDATION = "fixed 0.5", "validation"
+CELL = ["split", "mask", "stage", "method"]
+ROW = [*CELL, "rule", "population"]
 RANDOM = "randomcam"
 
-_PIXELS = ["tp", "fp", "fn"]
-_BOXES = ["box_tp", "box_fp", "box_fn"]
-_HITS = ["box_loose", "box_strict"]
+_SLICE_RATIOS = {
+    "slice_dice": (overlap.dice, PIXELS),
+    "slice_iou": (overlap.iou, PIXELS),
+    "slice_precision": (overlap.precision, ["tp", "fp"]),
+    "slice_recall": (overlap.recall, ["tp", "fn"]),
+}
+_POOLED = {name.removeprefix("slice_"): ratio for name, ratio in _SLICE_RATIOS.items()} | {
+    "box_dice": (overlap.dice, BOXES),
+    "box_iou": (overlap.iou, BOXES),
+}
+_MEANS = [*_SLICE_RATIOS, "patient_dice", *HITS, *MAP_FIGURES, "threshold"]
+FIGURES = [*_POOLED, *_MEANS]
+"""Every figure of a row: `dice`, `iou`, `precision`, `recall` pooled over all pixels, `box_dice`, `box_iou` over those of
+filled boxes; `slice_...` means over slices (precision over those where something is predicted), `patient_dice` the mean
+of pooled Dice over patients; `box_loose`, `box_strict` shares of slices hit, `box_best` the mean IoU of the best pair of
+boxes; `pointing`, `pointing_near`, `energy`, `rank`, `auroc`, `ap` means over slices whose mask is not empty."""
+
+_SUMS = [*PIXELS, *BOXES, *_MEANS, *(f"n_{name}" for name in _MEANS)]
 
 
-def select_thresholds(counts: pd.DataFrame) -> pd.DataFrame:
-    """Selects the threshold with the best pooled Dice on the validation split; of equal ones the lowest.
+def patient_sums(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Sums over the slices of each patient, in order: the index is `keys`, seed and patient.
 
-    Returns:
-        One row a (stage, method, seed, mask) with `threshold` and the validation split's `dice` there.
-
-    Raises:
-        UserError: No validation slice has a mask.
+    Columns are the pixels, the boxes (NaN where they were not counted in every slice), and of every mean its sum and
+    the number of its terms.
     """
-    pooled = counts.loc[counts["split"] == "validation", [*MAP, "threshold", *_PIXELS]]
-    if pooled.empty:
-        raise UserError("no slice of the validation split has a mask, so no threshold can be selected on it")
-    pooled = pooled.astype(dict.fromkeys(_PIXELS, "int64"))  # sums of int32 may overflow
-    pooled = pooled.groupby([*MAP, "threshold"], observed=True, as_index=False).sum()
-    pooled["dice"] = _ratio(overlap.dice, pooled, _PIXELS)
-    best = pooled.groupby(MAP, observed=True)["dice"].idxmax()  # the first of equal ones, thresholds ascending
-    return pooled.loc[best, [*MAP, "threshold", "dice"]].reset_index(drop=True)
+    rows = rows.assign(**{n: _ratio(ratio, rows, columns) for n, (ratio, columns) in _SLICE_RATIOS.items()})
+    means = [name for name in _MEANS if name != "patient_dice"]
+    terms = rows[means].notna().add_prefix("n_").astype(float)
+    rows = pd.concat([rows[[*keys, "seed", "patient", *PIXELS, *BOXES]], rows[means].fillna(0.0), terms], axis=1)
+    sums = rows.groupby([*keys, "seed", "patient"], observed=True).sum(skipna=False)
+    sums["patient_dice"], sums["n_patient_dice"] = _ratio(overlap.dice, sums, PIXELS), 1.0
+    return sums[_SUMS]
 
 
-def at_thresholds(counts: pd.DataFrame, thresholds: pd.DataFrame) -> pd.DataFrame:
-    """Keeps the rows at threshold 0.5 and at the selected one, with the column `rule` that says which.
-
-    A row is there twice where 0.5 was selected. Numbers are float64, missing box figures NaN.
-    """
-    selected = counts.merge(thresholds[[*MAP, "threshold"]], on=[*MAP, "threshold"])
-    fixed = counts[counts["threshold"] == 0.5]
-    rows = pd.concat([fixed.assign(rule=FIXED), selected.assign(rule=VALIDATION)], ignore_index=True)
-    return rows.astype(dict.fromkeys([*_PIXELS, *_BOXES, *_HITS, "pointing", "threshold"], "float64"))
+def as_array(sums: pd.DataFrame) -> Float[np.ndarray, "p s k"]:
+    """The sums of one cell by patient, seed and column."""
+    seeds, patients = (sums.index.unique(level) for level in ("seed", "patient"))
+    return np.swapaxes(sums.to_numpy(np.float64).reshape(len(seeds), len(patients), -1), 0, 1)
 
 
-def summarise(counts: pd.DataFrame, thresholds: pd.DataFrame, resamples: int = bootstrap.RESAMPLES) -> pd.DataFrame:
-    """Summarises each method at each stage, for both threshold rules.
+def figures(sums: Float[np.ndarray, "*n s k"]) -> Float[np.ndarray, "*n f"]:
+    """FIGURES of summed patients, each averaged over the seeds in which it is defined."""
+    place = {name: sums[..., index] for index, name in enumerate(_SUMS)}
+    found = [ratio(*(place[column] for column in columns)) for ratio, columns in _POOLED.values()]
+    # A ratio of unknown counts is unknown; overlap's ratios take what is not above 0 for empty.
+    unknown = np.isnan(place["box_tp"])
+    found = [np.where(unknown, np.nan, f) if n.startswith("box") else f for n, f in zip(_POOLED, found, strict=True)]
+    found += [_divide(place[name], place[f"n_{name}"]) for name in _MEANS]
+    values = np.stack(found, axis=-1)
+    defined = ~np.isnan(values)
+    return _divide(np.where(defined, values, 0).sum(axis=-2), defined.sum(axis=-2))
+
+
+def summarise(rows: pd.DataFrame, resamples: int = bootstrap.RESAMPLES) -> pd.DataFrame:
+    """Summarises each method at each stage, for every rule and population.
 
     A method with several seeds (RandomCAM) is summarised seed by seed, each with its own selected threshold, and the
     figures are averaged.
 
     Args:
-        counts: The counts table.
-        thresholds: From `select_thresholds`; what is not in it has no row for the rule "validation".
-        resamples: Of the patients, for the interval.
+        rows: from `cuts.cut`.
+        resamples: of the patients.
 
     Returns:
-        One row a (split, mask, stage, method, rule):
-        `dice`, `iou`, `precision`, `recall` pooled over all pixels; `dice_low`, `dice_high` the 95 % interval over
-        patients; `slice_dice`, `slice_iou`, `slice_precision`, `slice_recall` means over slices (precision over those
-        where something is predicted); `patient_dice` the mean of pooled Dice over patients; `box_dice`, `box_iou`
-        pooled over the pixels of filled boxes, `box_loose`, `box_strict` shares of slices hit (NaN where boxes were
-        not counted in every slice); `pointing` the share of slices hit; `threshold`, `slices`, `patients`, `seeds`,
-        `baseline`.
+        One row a (split, mask, stage, method, rule, population): FIGURES, and of each on the test split its 95 %
+        interval over patients, `..._low` and `..._high`; `slices`, `patients`, `seeds`, `size`, `baseline`. Figures of
+        boxes are NaN where boxes were not counted in every slice.
     """
-    rows = at_thresholds(counts, thresholds)
-    for name, ratio, columns in _RATIOS:
-        rows[f"slice_{name}"] = _ratio(ratio, rows, columns)
-    by_seed = rows.groupby([*ROW, "seed"], observed=True)
-    summary = _pooled(by_seed[_PIXELS + _BOXES].sum(skipna=False))
-    means = [*(f"slice_{name}" for name, *_ in _RATIOS), *_HITS, "pointing", "threshold"]
-    summary[means] = by_seed[means].mean()
-    summary.loc[summary["box_dice"].isna(), _HITS] = np.nan
-    patients = rows.groupby([*ROW, "seed", "patient"], observed=True)[_PIXELS].sum()
-    patients["dice"] = _ratio(overlap.dice, patients, _PIXELS)
-    by_patient = patients.groupby([*ROW, "seed"], observed=True)["dice"]
-    summary["patient_dice"], summary["patients"], summary["slices"] = (
-        by_patient.mean(),
-        by_patient.size(),
-        by_seed.size(),
-    )
-    by_row = summary.groupby(ROW, observed=True)
-    summary = by_row.mean().astype({"patients": int, "slices": int})
-    summary["seeds"] = by_row.size()
-    summary["baseline"] = rows.groupby(ROW, observed=True)["baseline"].first()
-    for row, group in rows.groupby(ROW, observed=True):
-        per_patient = _per_patient(group)
-        dice = bootstrap.resampled_dice(bootstrap.patient_draws(len(per_patient), resamples), per_patient)
-        summary.loc[row, ["dice_low", "dice_high"]] = bootstrap.interval(dice)
-    return summary.reset_index()
+    tables = []
+    for population in cuts.POPULATIONS:
+        counted = cuts.of_population(rows, population)
+        sums = patient_sums(counted, ROW[:-1])
+        number = counted.groupby(ROW[:-1], observed=True)
+        table = pd.DataFrame({"slices": number.size(), "size": number["size"].first()})
+        table["baseline"], table["seeds"] = number["baseline"].first(), number["seed"].nunique()
+        table["slices"] //= table["seeds"]
+        found = {}
+        for row, group in sums.groupby(ROW[:-1], observed=True):
+            values = as_array(group)
+            ends = np.full((2, len(FIGURES)), np.nan)
+            if row[0] == "test":
+                drawn = bootstrap.patient_draws(len(values), resamples)
+                ends = bootstrap.interval(figures(bootstrap.resampled_sums(drawn, values)))
+            found[row] = np.concatenate([[len(values)], figures(values.sum(axis=0)), *ends])
+        names = ["patients", *FIGURES, *(f"{f}_low" for f in FIGURES), *(f"{f}_high" for f in FIGURES)]
+        filled = pd.DataFrame.from_dict(found, orient="index", columns=names)
+        filled.index = pd.MultiIndex.from_tuples(filled.index, names=ROW[:-1])
+        tables.append(table.join(filled).assign(population=population).reset_index())
+    return pd.concat(tables, ignore_index=True).astype({"patients": int})
 
 
-def paired_differences(
-    counts: pd.DataFrame, thresholds: pd.DataFrame, against: str = RANDOM, resamples: int = bootstrap.RESAMPLES
-) -> pd.DataFrame:
-    """Compares every method with one method at the same stage, on the slices that both have.
-
-    Returns:
-        One row a (split, mask, stage, method, rule): `difference` of pooled Dice (seeds averaged) and its 95 %
-        interval `low`, `high` over the same resamples of patients for both; `beats` and `loses` if the interval lies
-        wholly above or below 0; `p_holm`, corrected over all rows of the same split, mask and rule; `slices` and
-        `patients` compared. Empty if `against` is not in the table. Baselines have no stage and are left out.
-    """
-    rows = at_thresholds(counts, thresholds)
-    rows = rows[~rows["baseline"].astype(bool)]
-    place = rows.groupby(["case", "slice"], observed=True).ngroup().to_numpy()
-    groups = {row: np.asarray(index) for row, index in rows.reset_index().groupby(ROW, observed=True).indices.items()}
-    found = []
-    for (split, mask, stage, method, rule), index in groups.items():
-        reference = groups.get((split, mask, stage, against, rule))
-        if method == against or reference is None:
-            continue
-        both = np.intersect1d(place[index], place[reference])
-        if not len(both):
-            continue
-        one, other = (_per_patient(rows.iloc[i[np.isin(place[i], both)]]) for i in (index, reference))
-        everyone = np.ones((1, len(one)), int)
-        draws = bootstrap.patient_draws(len(one), resamples)
-        point, resampled = (
-            bootstrap.resampled_dice(d, one) - bootstrap.resampled_dice(d, other) for d in (everyone, draws)
-        )
-        low, high = bootstrap.interval(resampled)
-        p = bootstrap.two_sided_p(resampled)
-        found.append((split, mask, stage, method, rule, point[0], low, high, low > 0, high < 0, p, len(both), len(one)))
-    figures = ["difference", "low", "high", "beats", "loses", "p_holm", "slices", "patients"]
-    table = pd.DataFrame(found, columns=[*ROW, *figures])
-    family = table.groupby(["split", "mask", "rule"], observed=True)["p_holm"]
-    table["p_holm"] = family.transform(lambda p: bootstrap.holm(p.to_numpy(float)))
-    return table
+def of_protocol(summary: pd.DataFrame, protocol: Protocol, split: str = "test") -> pd.DataFrame:
+    """The rows by which the report judges."""
+    judged = (summary["rule"] == protocol.rule) & (summary["population"] == protocol.population)
+    return summary[judged & (summary["split"] == split)]
 
 
-def choose(summary: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
+def best_stages(summary: pd.DataFrame, protocol: Protocol, figure: str = "dice") -> pd.DataFrame:
+    """Of each method the stage that is best on validation: a row a (mask, method) with `stage` and `threshold`."""
+    known = of_protocol(summary, protocol, "validation")
+    known = known[known[figure].notna()]
+    best = known.loc[known.groupby(["mask", "method"], observed=True)[figure].idxmax()]
+    return best[["mask", "method", "stage", "threshold", "baseline"]].reset_index(drop=True)
+
+
+def choose(summary: pd.DataFrame, protocol: Protocol) -> dict[str, dict[str, dict[str, Any]]]:
     """Chooses, for each mask, the stage and method with the best pooled Dice of pixels and of boxes on validation.
 
     Only methods that saw all validation slices of the mask are compared; baselines and RandomCAM are not candidates.
@@ -152,7 +137,7 @@ def choose(summary: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
         UserError: There is no candidate for some mask.
     """
     chosen: dict[str, dict[str, dict[str, Any]]] = {}
-    for mask, rows in summary[(summary["split"] == "validation") & (summary["rule"] == VALIDATION)].groupby("mask"):
+    for mask, rows in of_protocol(summary, protocol, "validation").groupby("mask"):
         complete = rows["slices"] == rows["slices"].max()
         candidates = rows[complete & ~rows["baseline"].astype(bool) & (rows["method"] != RANDOM)]
         if candidates.empty:
@@ -166,29 +151,9 @@ def choose(summary: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
     return chosen
 
 
-_RATIOS = [
-    ("dice", overlap.dice, _PIXELS),
-    ("iou", overlap.iou, _PIXELS),
-    ("precision", overlap.precision, ["tp", "fp"]),
-    ("recall", overlap.recall, ["tp", "fn"]),
-]
-
-
 def _ratio(ratio: Any, table: pd.DataFrame, columns: list[str]) -> Float[np.ndarray, " n"]:
     return ratio(*(table[column].to_numpy(np.float64) for column in columns))
 
 
-def _pooled(sums: pd.DataFrame) -> pd.DataFrame:
-    figures = {name: _ratio(ratio, sums, columns) for name, ratio, columns in _RATIOS}
-    for name, ratio in (("box_dice", overlap.dice), ("box_iou", overlap.iou)):
-        figures[name] = np.where(sums[_BOXES].isna().any(axis=1), np.nan, _ratio(ratio, sums, _BOXES))
-    return pd.DataFrame(figures, index=sums.index)
-
-
-def _per_patient(rows: pd.DataFrame) -> Int[np.ndarray, "p s 3"]:
-    """Sums tp, fp and fn over the slices of each patient and seed; patients in sorted order."""
-    patients, patient = np.unique(rows["patient"].to_numpy(), return_inverse=True)
-    seeds, seed = np.unique(rows["seed"].to_numpy(), return_inverse=True)
-    sums = np.zeros((len(patients), len(seeds), 3), np.int64)
-    np.add.at(sums, (patient, seed), rows[_PIXELS].to_numpy(np.int64))
-    return sums
+def _divide(part: Float[np.ndarray, "*n"], whole: Any) -> Float[np.ndarray, "*n"]:
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=np.asarray(whole) > 0)

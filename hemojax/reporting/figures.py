@@ -23,7 +23,6 @@ from scipy import ndimage
 from skimage import measure
 
 from hemojax.files import replacing
-from hemojax.metrics.statistics import VALIDATION
 
 DPI = 150
 BRAIN_WINDOW = (0.0, 80.0)
@@ -145,16 +144,15 @@ def depth(stage: str) -> tuple[int, str]:
     return (0 if stage.startswith("stem") else int(number[1]) if number else sys.maxsize), stage
 
 
-def dice_grid(summary: pd.DataFrame, mask: str, chosen: tuple[str, str] | None = None) -> Figure:
-    """Stage x method heat map of the test split's pooled Dice at the threshold selected on validation.
+def dice_grid(judged: pd.DataFrame, mask: str, chosen: tuple[str, str] | None = None) -> Figure:
+    """Stage x method heat map of the test split's pooled Dice.
 
     Args:
-      summary: what `statistics.summarise` gives; baselines are left out.
+      judged: rows of `statistics.summarise`, of one rule and population, on test; baselines are left out.
       mask: name of the mask target.
       chosen: (stage, method) that was chosen on validation: its cell is framed.
     """
-    rows = summary[(summary["mask"] == mask) & (summary["split"] == "test") & (summary["rule"] == VALIDATION)]
-    rows = rows[~rows["baseline"].astype(bool)]
+    rows = judged[(judged["mask"] == mask) & ~judged["baseline"].astype(bool)]
     best = rows.groupby("method")["dice"].max().sort_values(ascending=False, kind="stable")
     stages = sorted(set(rows["stage"]), key=depth, reverse=True)  # the deepest at the top, as networks are drawn
     values, slices = (
@@ -192,7 +190,7 @@ def dice_grid(summary: pd.DataFrame, mask: str, chosen: tuple[str, str] | None =
     bar.outline.set_visible(False)
     title = f"Pooled Dice of the {mask} by stage and method"
     figure.text(left / width, 1 - 0.08 / height, title, fontsize=10, weight="bold", va="top")
-    note = f"test split, threshold selected on validation; n = {most} slices of {patients} patients"
+    note = f"test split, threshold rule {rows['rule'].iloc[0]}; n = {most} slices of {patients} patients"
     note += ("; * fewer slices" if (slices < most).any() else "") + ("; framed: chosen on validation" if chosen else "")
     figure.text(left / width, 1 - 0.29 / height, note, fontsize=8, color="0.35", va="top")
     return figure

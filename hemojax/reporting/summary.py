@@ -1,9 +1,9 @@
 """The report of a benchmark, made again at any time from the result tables in its folder and from nothing else."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,66 +12,149 @@ from rich.console import Console
 from rich.table import Table
 
 from hemojax.errors import UserError
-from hemojax.metrics import statistics
-from hemojax.reporting import figures, sections
+from hemojax.metrics import bootstrap, boxes, comparison, cuts, pooled_curves, statistics
+from hemojax.metrics.cuts import Protocol
+from hemojax.reporting import classifier, comparisons, figures, localization, looks, reliability, sections
+from hemojax.reporting import faithfulness as faithful
+from hemojax.reporting import volumes as volumetry
 from hemojax.reporting.sections import Section
 from hemojax.reporting.tables import read_json, read_table, write_text
 
 WIDTH = 120
-# A bootstrapped p is at least 2 / resamples, and Holm multiplies it by the number of rows compared (about 60).
-PAIRED_RESAMPLES = 10_000
 
 
-def report(folder: Path, console: Console) -> None:
-    """Writes summary.csv, against_randomcam.csv, summary.md and figures/ into `folder`, and prints the main tables.
+class Results(NamedTuple):
+    """The result tables of a run, as `hemojax.reporting.tables` describes them; those in the second half may be None."""
+
+    slices: pd.DataFrame
+    counts: pd.DataFrame
+    maps: pd.DataFrame
+    curves: pd.DataFrame
+    lesions: pd.DataFrame
+    timings: pd.DataFrame
+    removal: pd.DataFrame | None = None
+    position: pd.DataFrame | None = None
+    sanity: pd.DataFrame | None = None
+    faithfulness: pd.DataFrame | None = None
+    volumes: pd.DataFrame | None = None
+
+
+OPTIONAL = frozenset(Results._field_defaults)
+
+
+def read(folder: Path) -> Results:
+    """The tables of a folder of results.
+
+    Raises:
+        UserError: A table that every run writes is missing, or one is odd.
+    """
+    paths = {name: folder / f"{name}.parquet" for name in Results._fields}
+    return Results(**{n: read_table(p) for n, p in paths.items() if p.exists() or n not in OPTIONAL})
+
+
+def report(folder: Path, console: Console, resamples: int = bootstrap.RESAMPLES) -> None:
+    """Writes summary.csv, against_randomcam.csv, against_chosen.csv, summary.md and figures/, prints the main tables.
 
     Args:
-      folder: holds slices.parquet, counts.parquet, timings.parquet, run.json and chosen.json, as the benchmark writes
-        them, and perhaps gallery.npz.
+      folder: holds the tables of `Results`, run.json and chosen.json, as the benchmark writes them, and perhaps
+        gallery.npz.
       console: where to print; at most `WIDTH` columns, and without colour where it is not a terminal.
+      resamples: of the patients, for intervals.
 
     Raises:
       UserError: A file is missing or odd, or there is nothing to report on the test split.
     """
-    slices, counts, timings = (read_table(folder / f"{name}.parquet") for name in ("slices", "counts", "timings"))
-    run, chosen = read_json(folder / "run.json"), read_json(folder / "chosen.json")
-    if not (counts["split"] == "test").any():
+    results, run, chosen = read(folder), read_json(folder / "run.json"), read_json(folder / "chosen.json")
+    if not (results.counts["split"] == "test").any():
         raise UserError(
             f"{folder / 'counts.parquet'}: no slice of the test split has a mask, so there is nothing to report"
         )
-    thresholds = statistics.select_thresholds(counts)
-    summary = with_box_intervals(statistics.summarise(counts, thresholds), counts, thresholds)
-    test = counts[counts["split"] == "test"]
-    paired = statistics.paired_differences(test, thresholds, resamples=PAIRED_RESAMPLES)
+    protocol = cuts.PROTOCOLS[run["config"]["eval"]["protocol"]]
+    rows = cuts.cut(results.counts, results.maps, results.lesions)
+    summary = statistics.summarise(rows, resamples)
+    judged_rows = cuts.of_population(rows[(rows["rule"] == protocol.rule) & (rows["split"] == "test")], protocol.population)
+    paired = {
+        "against_randomcam": comparison.against_random(judged_rows, resamples),
+        "against_chosen": comparison.against_chosen(
+            judged_rows, statistics.best_stages(summary, protocol), chosen, resamples
+        ),
+    }
+    content = list(_sections(folder, results, chosen, protocol, summary, judged_rows, paired, resamples))
+    content += [sections.times(results.timings), _run_section(run)]
 
-    content = [sections.headline(slices, counts, summary, chosen), sections.classifier(slices)]
-    for mask, kinds in chosen.items():
-        content += [sections.methods(summary, mask, kind) for kind in kinds]
-        content += [sections.grid(summary, mask, kinds["pixels"]), sections.against_random(paired, mask)]
-        chosen_cell = (kinds["pixels"]["stage"], kinds["pixels"]["method"])
-        figures.write_figure(folder / "figures" / f"dice_{mask}.png", figures.dice_grid(summary, mask, chosen_cell))
-    content += list(_galleries(folder))
-    content += [sections.times(timings), _run_section(run)]
-
-    for name, frame in (("summary.csv", summary), ("against_randomcam.csv", paired)):
-        write_text(folder / name, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    for name, frame in {"summary": summary, **paired}.items():
+        write_text(folder / f"{name}.csv", frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     write_text(folder / "summary.md", markdown(content))
     show(console, [section for section in content if section.brief is not None])
     console.print(f"Report: {folder / 'summary.md'}", markup=False, highlight=False, soft_wrap=True)
 
 
-def with_box_intervals(summary: pd.DataFrame, counts: pd.DataFrame, thresholds: pd.DataFrame) -> pd.DataFrame:
-    """Adds `box_dice_low` and `box_dice_high`: the same bootstrap, with the pixels of boxes for those of masks."""
-    boxed = counts[counts[["box_tp", "box_fp", "box_fn"]].notna().all(axis=1)]
-    boxed = boxed.assign(**{name: boxed[f"box_{name}"].astype("int32") for name in ("tp", "fp", "fn")})
-    columns = ["box_dice_low", "box_dice_high"]
-    if boxed.empty:
-        return summary.assign(**dict.fromkeys(columns, np.nan))
-    found = statistics.summarise(boxed, thresholds).rename(columns={"dice_low": columns[0], "dice_high": columns[1]})
-    together = summary.merge(found[[*statistics.ROW, *columns]], on=statistics.ROW, how="left", validate="one_to_one")
-    # Where boxes were counted in some slices only, their pooled Dice is undefined, and so is its interval.
-    together.loc[together["box_dice"].isna(), columns] = np.nan
-    return together
+def _sections(
+    folder: Path,
+    results: Results,
+    chosen: dict[str, Any],
+    protocol: Protocol,
+    summary: pd.DataFrame,
+    judged_rows: pd.DataFrame,
+    paired: dict[str, pd.DataFrame],
+    resamples: int,
+) -> Iterator[Section]:
+    judged, best = statistics.of_protocol(summary, protocol), statistics.best_stages(summary, protocol)
+    look = looks.looks(results.slices, results.removal, results.position) if results.removal is not None else None
+    yield _headline(results, chosen, protocol, judged, best, paired, look)
+    yield classifier.classifier(results.slices)
+    figures.write_figure(folder / "figures" / "reliability.png", reliability.reliability_diagram(results.slices))
+    if look is not None:
+        yield look
+    pooled = pooled_curves.summarise(results.curves, best, resamples)
+    accuracy = boxes.max_box_accuracy(results.counts)
+    for mask, kinds in chosen.items():
+        for kind in kinds:
+            yield localization.methods(summary, mask, kind, protocol)
+        choice = kinds["pixels"]
+        yield localization.grid(judged, mask, choice, protocol)
+        cell = (choice["stage"], choice["method"])
+        figures.write_figure(folder / "figures" / f"dice_{mask}.png", figures.dice_grid(judged, mask, cell))
+        yield localization.without_threshold(judged, pooled, accuracy, best, mask)
+        yield localization.rules(summary, mask, choice)
+        yield localization.strata(judged_rows, mask, choice, resamples)
+        yield comparisons.against_chosen(paired["against_chosen"], mask, choice)
+        ranks = comparison.rank(comparison.patient_dice(judged_rows[judged_rows["mask"] == mask], best))
+        figures.write_figure(folder / "figures" / f"ranks_{mask}.png", comparisons.critical_difference(ranks, mask))
+        yield comparisons.ranks(ranks, mask)
+        yield comparisons.against_random(paired["against_randomcam"], mask)
+    if results.volumes is not None:
+        yield volumetry.volume_errors(results.volumes)
+    if results.sanity is not None:
+        yield looks.sanity(results.sanity)
+    if results.faithfulness is not None:
+        yield faithful.faithfulness(results.faithfulness)
+    yield from _galleries(folder)
+
+
+def _headline(
+    results: Results,
+    chosen: dict[str, Any],
+    protocol: Protocol,
+    judged: pd.DataFrame,
+    best: pd.DataFrame,
+    paired: dict[str, pd.DataFrame],
+    look: Section | None,
+) -> Section:
+    text = classifier.in_words(results.slices)
+    text += list(look.text) if look is not None else []
+    for mask, kinds in chosen.items():
+        text.append(localization.best_stage_in_words(best, mask))
+        text += [localization.chosen_in_words(judged, mask, kind, choice) for kind, choice in kinds.items()]
+        text.append(comparisons.in_words(paired["against_chosen"], mask, kinds["pixels"]))
+    text.append(f"Counted {sections.judged_by(protocol, int(judged['size'].iloc[0]))}.")
+    patients = judged["patients"].max()
+    if patients < bootstrap.FEWEST:
+        text.append(
+            f"WARNING: {patients} test patients. Intervals from fewer than {bootstrap.FEWEST} are too narrow: read them "
+            "as a hint."
+        )
+    return Section("Headline", tuple(text), brief=())
 
 
 def markdown(content: Iterable[Section]) -> str:
