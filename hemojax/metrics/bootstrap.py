@@ -21,8 +21,8 @@ def patient_draws(patients: int, resamples: int = RESAMPLES, seed: int = 0) -> I
 
 
 def resampled_sums(
-    draws: Int[np.ndarray, "r p"], sums: Int[np.ndarray, "p *k"] | Float[np.ndarray, "p *k"]
-) -> Float[np.ndarray, "r *k"]:
+    draws: Int[np.ndarray, "r p"], sums: Int[np.ndarray, "*k p"] | Float[np.ndarray, "*k p"]
+) -> Float[np.ndarray, "*k r"]:
     """Sums over the patients of every resample.
 
     Args:
@@ -30,18 +30,18 @@ def resampled_sums(
         sums: Of each patient, over the patient's slices.
     """
     # As float64, which is exact here and goes through BLAS; numpy multiplies integer matrices without it.
-    return np.tensordot(draws.astype(np.float64), sums.astype(np.float64), axes=1)
+    return np.tensordot(sums.astype(np.float64), draws.T.astype(np.float64), axes=1)
 
 
-def interval(draws: Float[np.ndarray, "r *f"]) -> Float[np.ndarray, "2 *f"]:
+def interval(draws: Float[np.ndarray, "*f r"]) -> Float[np.ndarray, "2 *f"]:
     """The 95 % percentile interval (Efron 1979) over the resamples in which a figure is defined, NaN where in none."""
-    ends = np.full((2, *draws.shape[1:]), np.nan)
+    ends = np.full((2, *draws.shape[:-1]), np.nan)
     undefined = np.isnan(draws)
-    whole, none = ~undefined.any(axis=0), undefined.all(axis=0)
-    ends[:, whole] = np.percentile(draws[:, whole], (2.5, 97.5), axis=0)
+    whole, none = ~undefined.any(axis=-1), undefined.all(axis=-1)
+    ends[:, whole] = np.percentile(draws[whole], (2.5, 97.5), axis=-1)
     part = ~whole & ~none
     if part.any():
-        ends[:, part] = np.nanpercentile(draws[:, part], (2.5, 97.5), axis=0)
+        ends[:, part] = np.nanpercentile(draws[part], (2.5, 97.5), axis=-1)
     return ends
 
 

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
 from scipy import stats
 
 from hemojax.metrics import bootstrap, statistics
@@ -74,12 +73,16 @@ def differences(
             statistics.as_array(patient_sums(rows.iloc[index[np.isin(place[index], both)]], []))
             for index in (one, other)
         )
-        draws = bootstrap.patient_draws(len(first), resamples)
-        point = _dice(first.sum(axis=0)) - _dice(second.sum(axis=0))
-        resampled = _dice(bootstrap.resampled_sums(draws, first)) - _dice(bootstrap.resampled_sums(draws, second))
+        draws = bootstrap.patient_draws(first.shape[-1], resamples)
+        difference = statistics.point(first)[_DICE] - statistics.point(second)[_DICE]
+        one_drawn, other_drawn = (
+            statistics.figures(bootstrap.resampled_sums(draws, sums))[_DICE] for sums in (first, second)
+        )
+        resampled = one_drawn - other_drawn
         low, high = bootstrap.interval(resampled)
         p = bootstrap.two_sided_p(resampled)
-        found.append((*cell, float(point), low, high, low > 0, high < 0, p, p, len(both), len(first)))
+        patients = first.shape[-1]
+        found.append((*cell, difference, low, high, low > 0, high < 0, p, p, len(both), patients))
     table = pd.DataFrame(found, columns=[*CELL, *_COLUMNS])
     family = table.groupby(["split", "mask"], observed=True)["p_holm"]
     table["p_holm"] = family.transform(lambda p: bootstrap.holm(p.to_numpy(float)))
@@ -130,6 +133,3 @@ def patient_dice(rows: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
     sums = patient_sums(cells, ["method"])
     return sums.groupby(["patient", "method"], observed=True)["patient_dice"].mean().unstack("method")
 
-
-def _dice(sums: Float[np.ndarray, "*n s k"]) -> Float[np.ndarray, "*n"]:
-    return statistics.figures(sums)[..., _DICE]

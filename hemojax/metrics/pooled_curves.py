@@ -5,7 +5,7 @@ From the curves table: of each patient and map the pixels of each of 1,024 level
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Real
 
 from hemojax.metrics import bootstrap
 from hemojax.metrics.curves import auroc, average_precision
@@ -34,17 +34,18 @@ def summarise(
     for key, cell in rows.groupby(keys, observed=True):
         points, drawn = [], []
         for _, of_seed in cell.sort_values("patient").groupby("seed", observed=True):
-            sums = np.stack([np.stack(of_seed[side].to_list()) for side in ("inside", "outside")], axis=1)
-            points.append(_figures(sums.sum(axis=0, dtype=np.float64)))
-            draws = bootstrap.patient_draws(len(sums), resamples)
+            sums = np.stack([np.stack(of_seed[side].to_list(), axis=-1) for side in ("inside", "outside")])
+            points.append(_figures(sums.sum(axis=-1, keepdims=True)))
+            draws = bootstrap.patient_draws(sums.shape[-1], resamples)
             parts = np.array_split(draws, -(-resamples // _AT_ONCE))
-            drawn.append(np.concatenate([_figures(bootstrap.resampled_sums(part, sums)) for part in parts]))
-        (px, area), ends = np.mean(points, axis=0), bootstrap.interval(np.mean(drawn, axis=0))
+            drawn.append(np.concatenate([_figures(bootstrap.resampled_sums(part, sums)) for part in parts], axis=-1))
+        px, area = np.mean(points, axis=0)[:, 0]
+        ends = bootstrap.interval(np.mean(drawn, axis=0))
         found.append((*key, px, *ends[:, 0], area, *ends[:, 1]))
     names = [f"{figure}{end}" for figure in ("pxap", "auroc") for end in ("", "_low", "_high")]
     return pd.DataFrame(found, columns=[*keys, *names])
 
 
-def _figures(sums: Float[np.ndarray, "*n 2 l"]) -> Float[np.ndarray, "*n 2"]:
-    inside, outside = sums[..., 0, :], sums[..., 1, :]
-    return np.stack([average_precision(inside, outside), auroc(inside, outside)], axis=-1)
+def _figures(sums: Real[np.ndarray, "2 levels n"]) -> Float[np.ndarray, "2 n"]:
+    inside, outside = np.ascontiguousarray(np.swapaxes(sums, 1, 2))
+    return np.stack([average_precision(inside, outside), auroc(inside, outside)])

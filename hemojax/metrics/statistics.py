@@ -53,23 +53,29 @@ def patient_sums(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     return sums[_SUMS]
 
 
-def as_array(sums: pd.DataFrame) -> Float[np.ndarray, "p s k"]:
-    """The sums of one cell by patient, seed and column."""
+def as_array(sums: pd.DataFrame) -> Float[np.ndarray, "k s p"]:
+    """The sums of one cell by column, seed and patient."""
     seeds, patients = (sums.index.unique(level) for level in ("seed", "patient"))
-    return np.swapaxes(sums.to_numpy(np.float64).reshape(len(seeds), len(patients), -1), 0, 1)
+    return sums.to_numpy(np.float64).T.reshape(-1, len(seeds), len(patients))
 
 
-def figures(sums: Float[np.ndarray, "*n s k"]) -> Float[np.ndarray, "*n f"]:
-    """FIGURES of summed patients, each averaged over the seeds in which it is defined."""
-    place = {name: sums[..., index] for index, name in enumerate(_SUMS)}
+def figures(sums: Float[np.ndarray, "k s n"]) -> Float[np.ndarray, "f n"]:
+    """FIGURES of sums over patients, each averaged over the seeds in which it is defined."""
+    place = dict(zip(_SUMS, sums, strict=True))
     found = [ratio(*(place[column] for column in columns)) for ratio, columns in _POOLED.values()]
     # A ratio of unknown counts is unknown; overlap's ratios take what is not above 0 for empty.
     unknown = np.isnan(place["box_tp"])
     found = [np.where(unknown, np.nan, f) if n.startswith("box") else f for n, f in zip(_POOLED, found, strict=True)]
-    found += [_divide(place[name], place[f"n_{name}"]) for name in _MEANS]
-    values = np.stack(found, axis=-1)
+    values = np.stack([*found, *(_divide(place[name], place[f"n_{name}"]) for name in _MEANS)])
+    if values.shape[1] == 1:
+        return values[:, 0]
     defined = ~np.isnan(values)
-    return _divide(np.where(defined, values, 0).sum(axis=-2), defined.sum(axis=-2))
+    return _divide(np.where(defined, values, 0).sum(axis=1), defined.sum(axis=1))
+
+
+def point(sums: Float[np.ndarray, "k s p"]) -> Float[np.ndarray, " f"]:
+    """FIGURES of all patients together."""
+    return figures(sums.sum(axis=-1, keepdims=True))[:, 0]
 
 
 def summarise(rows: pd.DataFrame, resamples: int = bootstrap.RESAMPLES) -> pd.DataFrame:
@@ -100,9 +106,9 @@ def summarise(rows: pd.DataFrame, resamples: int = bootstrap.RESAMPLES) -> pd.Da
             values = as_array(group)
             ends = np.full((2, len(FIGURES)), np.nan)
             if row[0] == "test":
-                drawn = bootstrap.patient_draws(len(values), resamples)
+                drawn = bootstrap.patient_draws(values.shape[-1], resamples)
                 ends = bootstrap.interval(figures(bootstrap.resampled_sums(drawn, values)))
-            found[row] = np.concatenate([[len(values)], figures(values.sum(axis=0)), *ends])
+            found[row] = np.concatenate([[values.shape[-1]], point(values), *ends])
         names = ["patients", *FIGURES, *(f"{f}_low" for f in FIGURES), *(f"{f}_high" for f in FIGURES)]
         filled = pd.DataFrame.from_dict(found, orient="index", columns=names)
         filled.index = pd.MultiIndex.from_tuples(filled.index, names=ROW[:-1])

@@ -181,6 +181,41 @@ def strata(rows: pd.DataFrame, mask: str, choice: Mapping[str, Any], resamples: 
     return Section(f"{mask}: by size and subtype", (text,), table)
 
 
+def volume_errors(volumes: pd.DataFrame) -> Section:
+    """Distance of surfaces and error of volumes of each method at its best stage, over the test patients.
+
+    Args:
+        volumes: the volumes table, a row a (patient, mask, method at its best stage).
+    """
+    rows = volumes.assign(error=volumes["predicted_ml"] - volumes["true_ml"])
+    rows["absolute"] = rows["error"].abs()
+    lines = []
+    for (mask, method, stage), cell in rows.groupby(["mask", "method", "stage"], sort=False, observed=True):
+        low, middle, high = cell["hd95"].quantile([0.25, 0.5, 0.75])
+        lines.append(
+            {
+                "mask": mask,
+                "method": method,
+                "stage": stage,
+                "order": middle,
+                "HD95, mm": f"{number(middle, 1)} ({number(low, 1)} to {number(high, 1)})",
+                "true, mL": number(cell["true_ml"].mean(), 1),
+                "predicted, mL": number(cell["predicted_ml"].mean(), 1),
+                "error, mL": f"{cell['error'].mean():+.1f}",
+                "absolute error, mL": number(cell["absolute"].mean(), 1),
+                "without a surface": str(int(cell["hd95"].isna().sum())),
+                "patients": str(len(cell)),
+            }
+        )
+    table = pd.DataFrame(lines).sort_values(["mask", "order"], kind="stable").drop(columns="order")
+    text = (
+        "Each method at its best stage, threshold selected on validation, test split, over the explained slices of a "
+        "patient at their true size. HD95: 95th percentile of the symmetric Hausdorff distance, median (quartiles) "
+        "over patients with both surfaces; volumes are means over patients."
+    )
+    return Section("Distances and volumes", (text,), table)
+
+
 def find(judged: pd.DataFrame, mask: str, stage: str, method: str) -> pd.Series:
     """The test row of one stage and method; UserError if there is none."""
     rows = judged[(judged["mask"] == mask) & (judged["stage"] == stage) & (judged["method"] == method)]

@@ -16,7 +16,6 @@ from hemojax.metrics import bootstrap, boxes, comparison, cuts, pooled_curves, s
 from hemojax.metrics.cuts import Protocol
 from hemojax.reporting import classifier, comparisons, figures, localization, looks, reliability, sections
 from hemojax.reporting import faithfulness as faithful
-from hemojax.reporting import volumes as volumetry
 from hemojax.reporting.sections import Section
 from hemojax.reporting.tables import read_json, read_table, write_text
 
@@ -107,7 +106,8 @@ def _sections(
     if look is not None:
         yield look
     pooled = pooled_curves.summarise(results.curves, best, resamples)
-    accuracy = boxes.max_box_accuracy(results.counts)
+    accuracy = boxes.max_box_accuracy(results.counts[results.counts["split"] == "test"])
+    accuracy = accuracy.groupby(["mask", "stage", "method"], as_index=False)["max_box_accuracy"].mean()
     for mask, kinds in chosen.items():
         for kind in kinds:
             yield localization.methods(summary, mask, kind, protocol)
@@ -124,7 +124,7 @@ def _sections(
         yield comparisons.ranks(ranks, mask)
         yield comparisons.against_random(paired["against_randomcam"], mask)
     if results.volumes is not None:
-        yield volumetry.volume_errors(results.volumes)
+        yield localization.volume_errors(results.volumes)
     if results.sanity is not None:
         yield looks.sanity(results.sanity)
     if results.faithfulness is not None:

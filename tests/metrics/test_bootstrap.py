@@ -9,7 +9,8 @@ def test_the_matrix_product_is_the_explicit_loop():
     counts = rng.integers(0, 100, (6, 3, 3))
     draws = bootstrap.patient_draws(6, resamples=40)
     expected = [counts[np.repeat(np.arange(6), draw)].sum(axis=0) for draw in draws]
-    np.testing.assert_array_equal(bootstrap.resampled_sums(draws, counts), expected)
+    found = bootstrap.resampled_sums(draws, np.moveaxis(counts, 0, -1))
+    np.testing.assert_array_equal(np.moveaxis(found, -1, 0), expected)
 
 
 def test_draws_are_of_all_patients_with_replacement_and_repeatable():
@@ -24,7 +25,7 @@ def test_draws_are_of_all_patients_with_replacement_and_repeatable():
 def test_the_interval_covers_the_middle_95_percent_of_what_is_defined():
     draws = np.arange(1001.0)
     partly = np.where(draws % 2, draws, np.nan)
-    found = bootstrap.interval(np.stack([draws, partly, np.full(1001, np.nan)], axis=1))
+    found = bootstrap.interval(np.stack([draws, partly, np.full(1001, np.nan)]))
     np.testing.assert_allclose(found[:, 0], (25, 975))
     np.testing.assert_allclose(found[:, 1], np.percentile(draws[1::2], (2.5, 97.5)))
     assert np.isnan(found[:, 2]).all()

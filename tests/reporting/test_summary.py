@@ -4,10 +4,11 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from metrics.result_tables import TYPES, lesions_table, maps_table
 from rich.console import Console
 
 from hemojax.errors import UserError
-from hemojax.metrics import statistics
+from hemojax.metrics import cuts, overlap, statistics
 from hemojax.reporting import summary, tables
 
 # Two patients a split, one slice each: (tp, fp, fn) of pixels, then of boxes, at the thresholds 0.5 and 0.7.
@@ -35,10 +36,10 @@ def rows(stage, method, pixels, boxes=None, seed=0, baseline=False, places=PLACE
                 continue
             row = {"run": "r", "case": f"case {patient}", "patient": patient, "slice": 7, "split": split}
             row |= {"stage": stage, "method": method, "seed": seed, "mask": "haematoma", "target": "any"}
-            row |= {"threshold": threshold, "tp": tp, "fp": fp, "fn": fn, "pointing": tp > 3, "size": 192}
+            row |= {"threshold": threshold, "tp": tp, "fp": fp, "fn": fn, "size": 192}
             box = (boxes or pixels)[threshold][place]
             row |= dict(zip(("box_tp", "box_fp", "box_fn"), box, strict=True))
-            row |= {"box_loose": True, "box_strict": tp > 4, "baseline": baseline}
+            row |= {"box_loose": True, "box_strict": tp > 4, "box_best": 0.25, "baseline": baseline}
             found.append(row)
     return found
 
@@ -49,12 +50,29 @@ def hand_made():
     table += rows("stage2", "scorecam", GOOD, places=[PLACES[0], PLACES[2]])
     for stage in ("stage1", "stage2"):
         table += rows(stage, "randomcam", MIDDLING, seed=0) + rows(stage, "randomcam", MIDDLING, seed=1)
-    return pd.DataFrame(table + rows("-", "hu_threshold", MIDDLING, baseline=True))
+    table = pd.DataFrame(table + rows("-", "hu_threshold", MIDDLING, baseline=True))
+    return table.astype({"threshold": "float32"} | TYPES)
+
+
+def curves_table(counts):
+    """A mask of two pixels, one at the highest level and one at the lowest, as are two of the other pixels."""
+    rows = counts.drop_duplicates(["patient", "stage", "method", "seed", "mask"])
+    rows = rows[["run", "patient", "split", "stage", "method", "seed", "mask", "baseline"]]
+    ends = np.zeros(overlap.LEVELS, np.int32)
+    ends[[0, -1]] = 1
+    return rows.assign(inside=[ends] * len(rows), outside=[ends] * len(rows))
 
 
 def fill(folder):
     counts = hand_made()
-    tables.write_table(folder / "counts.parquet", counts)
+    pointing = counts.loc[counts["threshold"] == np.float32(0.7), "tp"].to_numpy() > 3
+    for name, table in {
+        "counts": counts,
+        "maps": maps_table(counts, pointing=pointing),
+        "lesions": lesions_table(counts),
+        "curves": curves_table(counts),
+    }.items():
+        tables.write_table(folder / f"{name}.parquet", table)
     slices = pd.DataFrame({"split": ["validation"] * 2 + ["test"] * 4, "truth": [1, 0, 1, 1, 0, 0]})
     slices["logit"] = [1.0, -1.0, 2.0, -1.0, -2.0, 1.0]
     slices["patient"], slices["slice"] = ["a", "b", "c", "c", "d", "d"], range(6)
@@ -62,7 +80,8 @@ def fill(folder):
     tables.write_table(folder / "slices.parquet", slices)
     timing = {"run": "r", "stage": "stage2", "method": "gradcam", "what": "alone", "slices": 4, "seconds": 0.05}
     tables.write_table(folder / "timings.parquet", pd.DataFrame([timing | {"compile_seconds": 1.25, "device": "cpu"}]))
-    tables.write_json(folder / "run.json", {"device": "cpu", "seed": 3, "versions": {"jax": "0.10"}, "config": {}})
+    config = {"eval": {"protocol": "hemojax"}}
+    tables.write_json(folder / "run.json", {"device": "cpu", "seed": 3, "versions": {"jax": "0.10"}, "config": config})
     tables.write_json(folder / "chosen.json", choice(counts))
 
 
@@ -82,7 +101,11 @@ def reported(tmp_path_factory):
 
 
 def choice(counts):
-    return statistics.choose(statistics.summarise(counts, statistics.select_thresholds(counts), resamples=2))
+    return statistics.choose(statistics.summarise(cut(counts), 2), cuts.PROTOCOLS["hemojax"])
+
+
+def cut(counts):
+    return cuts.cut(counts, maps_table(counts), lesions_table(counts))
 
 
 def quiet():
