@@ -17,7 +17,7 @@ from hemojax.benchmark import baselines, explanations
 from hemojax.benchmark.explanations import MapBatch
 from hemojax.cam import postprocess
 from hemojax.data import loader, records
-from hemojax.metrics import boxes, overlap, statistics
+from hemojax.metrics import boxes, overlap, relevance, statistics
 from hemojax.progress import Progress
 
 FIXED = np.float32(0.5)
@@ -124,7 +124,7 @@ def _count_pixels(
     heats: Float[Array, "b n h w"], masks: Bool[Array, "b m s s"], size: int, upscale: bool
 ) -> tuple[overlap.Counts, Bool[Array, "b m n"]]:
     def of_map(heat: Float[Array, "h w"], mask: Bool[Array, "s s"]) -> tuple[overlap.Counts, Bool[Array, ""]]:
-        return overlap.threshold_counts(heat, mask, jnp.asarray(overlap.THRESHOLDS)), overlap.pointing_hit(heat, mask)
+        return overlap.threshold_counts(heat, mask, overlap.THRESHOLDS), relevance.pointing_hit(heat, mask)
 
     def of_slice(pair: tuple[Array, Array]) -> tuple[overlap.Counts, Array]:
         full = _full(pair[0], size, upscale)
@@ -196,7 +196,7 @@ def _box_rows(
                 if len(true_boxes[m]):
                     for at in (m, len(names)):
                         key = (row.case, row.slice, batch.stage, method, seed, name, thresholds[k, at])
-                        rows.append(key + boxes.compare_boxes(found[at], true_boxes[m], (size, size)))
+                        rows.append(key + boxes.compare_boxes(found[at], true_boxes[m], (size, size))[:5])
     return pd.DataFrame(rows, columns=[*BOX_KEYS, *NULLABLE]).astype({"seed": np.int16, "threshold": np.float32})
 
 

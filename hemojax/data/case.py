@@ -42,6 +42,7 @@ class Case:
         labels: a row a slice, columns as in LABELS.
         slices: the scan's own number of each slice (0-based).
         axes: towards which side of the body the index of each axis grows, as nibabel's codes, e.g. "LPS".
+        spacing: distance of neighbouring voxels along each axis, mm; NaN where the data set does not say.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Case:
     labels: Int8[np.ndarray, "n 6"]
     slices: np.ndarray
     axes: str
+    spacing: tuple[float, float, float]
 
 
 def read_nifti(path: Path) -> tuple[Shaped[np.ndarray, "h w n"], nib.Nifti1Image]:
@@ -74,6 +76,19 @@ def read_nifti(path: Path) -> tuple[Shaped[np.ndarray, "h w n"], nib.Nifti1Image
     if array.ndim != 3 or 0 in array.shape:
         raise CaseError(path, f"is not a volume: its shape is {array.shape}, height x width x slices was expected")
     return array, image
+
+
+def check_spacing(path: Path, affine: Shaped[np.ndarray, "4 4"]) -> tuple[float, float, float]:
+    """The distance of neighbouring voxels along each axis, in mm.
+
+    Raises:
+        CaseError: a distance is not a positive number.
+    """
+    spacing = nib.affines.voxel_sizes(affine)
+    if not (np.isfinite(spacing).all() and (spacing > 0).all()):
+        raise CaseError(path, f"its voxels are {' x '.join(f'{mm:g}' for mm in spacing)} mm; repair its affine")
+    i, j, k = spacing.tolist()
+    return i, j, k
 
 
 def check_hu(path: Path, array: Shaped[np.ndarray, "h w n"]) -> Int16[np.ndarray, "h w n"]:

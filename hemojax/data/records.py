@@ -21,6 +21,10 @@ from hemojax.errors import UserError
 from hemojax.progress import say
 
 SLICES_A_SHARD = 2000
+LAYOUT = 2
+"""What a record holds, and its row in the index; those of another layout are made again."""
+SPACING = ("spacing_i", "spacing_j", "spacing_k")
+"""Columns of the index: the distance of neighbouring voxels along the axes of the scan's array, mm, or NaN."""
 FEATURES = tfds.features.FeaturesDict(
     {
         "hu": tfds.features.Tensor(shape=(None, None), dtype=np.int16, encoding="zlib"),
@@ -30,6 +34,7 @@ FEATURES = tfds.features.FeaturesDict(
         "patient": tfds.features.Text(),
         "slice": tfds.features.Scalar(np.int32),
         "axes": tfds.features.Text(),
+        "spacing": tfds.features.Tensor(shape=(3,), dtype=np.float32),
     }
 )
 
@@ -79,12 +84,13 @@ def prepare(
         folder: where the data set goes.
         cases: the cases; not touched if the records are there.
         fractions: share of train, validation and test, for patients to whom the data set gives no split.
-        fingerprint: what the records depend on (layout, folder, ...). Records with another one are made again.
+        fingerprint: what the records depend on (layout, folder, ...). Records with another one are made again, and so
+            are those of another LAYOUT.
 
     Raises:
         UserError: a case is not usable, or a split has no positive or no negative slice.
     """
-    wanted = json.loads(json.dumps(dict(fingerprint)))
+    wanted = json.loads(json.dumps(dict(fingerprint) | {"records": LAYOUT}))
     stamp = folder / "fingerprint.json"
     if stamp.exists() and json.loads(stamp.read_text()) == wanted:
         return
@@ -122,11 +128,14 @@ def _write(folder: Path, cases: Iterable[Case], assign: SplitAssigner) -> pd.Dat
         seen.add(case.name)
         split = assign(case)
         last = max(int(case.slices.max()), 1)
+        spacing = np.asarray(case.spacing, np.float32)
         for n, number in enumerate(case.slices):
             drawn = np.ascontiguousarray(case.mask[..., n])
             names = {"case": case.name, "patient": case.patient, "slice": int(number), "axes": case.axes}
             hu = np.ascontiguousarray(case.hu[..., n])
-            writer.add_examples({split: [{"hu": hu, "mask": drawn, "labels": case.labels[n], **names}]})
+            writer.add_examples(
+                {split: [{"hu": hu, "mask": drawn, "labels": case.labels[n], "spacing": spacing, **names}]}
+            )
             rows.append(
                 {
                     "split": split,
@@ -135,6 +144,7 @@ def _write(folder: Path, cases: Iterable[Case], assign: SplitAssigner) -> pd.Dat
                     "position": number / last,
                     "height": hu.shape[0],
                     "width": hu.shape[1],
+                    **dict(zip(SPACING, spacing.tolist(), strict=True)),
                     "drawn": np.unique(drawn[drawn > 0]).tolist(),
                     **dict(zip(LABELS, case.labels[n].tolist(), strict=True)),
                 }
@@ -167,5 +177,5 @@ def read_index(folder: Path, split: str) -> pd.DataFrame:
 
 
 def data_source(folder: Path, split: str) -> Any:
-    """Random access to the records of one split: `source[i]` is a dict of hu, mask, labels, case, patient, slice."""
+    """Random access to the records of one split: `source[i]` is a dict with the keys of `FEATURES`."""
     return tfds.builder_from_directory(str(folder)).as_data_source(split)

@@ -4,7 +4,7 @@ The counts are jax functions of one image, to be vmapped and jitted by the calle
 counts of any shape.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +14,9 @@ AnyArray = Array | np.ndarray
 
 THRESHOLDS: Float32[np.ndarray, "51"] = np.sort(np.append(np.linspace(0.1, 0.9, 50), 0.5)).astype(np.float32)
 """The thresholds of the benchmark: 50 evenly spaced over 0.1..0.9, and 0.5; ascending."""
+
+LEVELS = 1024
+"""Steps of the curve over all values of a map: level k holds the values from k / 1024 up to (k + 1) / 1024."""
 
 
 Ratio = Float64[np.ndarray, "*n"]
@@ -27,40 +30,56 @@ class Counts(NamedTuple):
     fn: Int32[Array, " t"]
 
 
-def threshold_counts(
-    heat: Float[AnyArray, "h w"], mask: Bool[AnyArray, "h w"], thresholds: Float[AnyArray, " t"]
-) -> Counts:
-    """Counts the pixels of `heat > threshold` against `mask`, for all thresholds in one pass over the map.
+class Levels(NamedTuple):
+    """Pixels of each level of a map, inside and outside of the mask; see `hemojax.metrics.curves`."""
 
-    Every pixel falls into the bin "number of thresholds below its value"; a histogram of the bins, summed from the
-    top, gives all predictions at once. Exact: the comparisons are those of `heat > threshold` in the map's own dtype,
-    and the sums are integers. A NaN is never predicted.
+    inside: Int32[Array, " levels"]
+    outside: Int32[Array, " levels"]
+
+
+def count(
+    heat: Float[AnyArray, "h w"], mask: Bool[AnyArray, "h w"], thresholds: Float[np.ndarray, " t"]
+) -> tuple[Counts, Levels]:
+    """Counts the pixels of `heat > threshold` against `mask` for all thresholds, and those of each level, in one pass.
+
+    Every pixel falls into a cell that says its level and how many of the thresholds in that level it exceeds. The
+    order of the cells is that of the values, so one histogram, summed from the top, gives every count. Exact: the
+    comparisons are those of `heat > threshold`, and the sums are integers. A NaN is never predicted.
 
     Args:
-        heat: The map, of any range.
+        heat: The map, of any range; what lies outside of [0, 1] belongs to the nearest level.
         mask: The true pixels.
-        thresholds: Ascending.
+        thresholds: Ascending; not traced, as they decide how many cells there are.
 
     Returns:
-        int32 counts of shape (t,); tp + fn is the mask's area.
+        int32 counts of shape (t,), of which tp + fn is the mask's area; and of shape (1024,).
     """
-    bins = len(thresholds) + 1
-    # Unrolled, so that XLA fuses the comparisons into one vectorised loop; jnp.searchsorted takes three times as long.
-    below = sum((heat > t).astype(jnp.int32) for t in thresholds)
-    cell = below + bins * mask.astype(jnp.int32)
-    histogram = jnp.zeros(2 * bins, jnp.int32).at[cell.ravel()].add(1, mode="promise_in_bounds")
-    # Column k of the reverse sum holds the pixels above at least k thresholds, so above thresholds[k - 1].
-    above = jnp.cumsum(histogram.reshape(2, bins)[:, ::-1], axis=1)[:, ::-1]
-    outside, inside = above[:, 1:]
-    return Counts(tp=inside, fp=outside, fn=above[1, 0] - inside)
+    at = _level(np.asarray(thresholds, np.float32), np).astype(np.int32)
+    place = np.arange(len(at)) - np.searchsorted(at, at)  # of each threshold among those of its level
+    cells = 1 + int(place.max(initial=-1)) + 1  # of a level
+    # A table for each place, and one pixel compared with one entry of it: all thresholds of a level at once.
+    tables = np.full((cells - 1, LEVELS), np.inf, np.float32)
+    tables[place, at] = thresholds
+    level = _level(jnp.asarray(heat, jnp.float32), jnp).astype(jnp.int32)
+    above = [(heat > jnp.asarray(t).at[level].get(mode="promise_in_bounds")).astype(jnp.int32) for t in tables]
+    cell = cells * (level + LEVELS * mask.astype(jnp.int32)) + sum(above)
+    histogram = jnp.zeros(2 * LEVELS * cells, jnp.int32).at[cell.ravel()].add(1, mode="promise_in_bounds")
+    histogram = histogram.reshape(2, LEVELS * cells)
+    summed = jnp.cumsum(histogram[:, ::-1], axis=1)[:, ::-1]
+    outside, inside = summed[:, cells * at + place + 1]
+    levels = histogram.reshape(2, LEVELS, cells).sum(axis=2)
+    return Counts(tp=inside, fp=outside, fn=summed[1, 0] - inside), Levels(inside=levels[1], outside=levels[0])
 
 
-def pointing_hit(heat: Float[AnyArray, "h w"], mask: Bool[AnyArray, "h w"]) -> Bool[Array, ""]:
-    """Tells whether the hottest pixel lies in the mask (the pointing game, Zhang et al. 2018, without its tolerance).
+def threshold_counts(
+    heat: Float[AnyArray, "h w"], mask: Bool[AnyArray, "h w"], thresholds: Float[np.ndarray, " t"]
+) -> Counts:
+    """The first part of `count`."""
+    return count(heat, mask, thresholds)[0]
 
-    Of several hottest pixels the first in row order counts. A constant map points nowhere: it is a miss.
-    """
-    return jnp.ravel(mask)[jnp.argmax(heat)] & (jnp.max(heat) > jnp.min(heat))
+
+def _level(values: Float[AnyArray, "*n"], xp: Any) -> Float[AnyArray, "*n"]:
+    return xp.floor(xp.clip(values * np.float32(LEVELS), 0, LEVELS - 1))
 
 
 def dice(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> Ratio:

@@ -2,6 +2,7 @@
 
 import gzip
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,6 +21,7 @@ def test_generic_labels_come_from_the_mask(tmp_path):
     assert [case.name for case in cases] == ["p0", "p1"]
     assert cases[0].split is None
     assert cases[0].axes == "LAS"
+    assert cases[0].spacing == (0.5, 0.5, 5)
     expected = np.zeros((4, 6), np.int8)
     expected[1:3, [LABELS.index("any"), LABELS.index("IPH")]] = 1
     np.testing.assert_array_equal(cases[0].labels, expected)
@@ -50,6 +52,20 @@ def test_hemorica(tmp_path):
     assert ann.labels[:, LABELS.index("IPH")].tolist() == [1, 0]
     assert ann.mask.sum(axis=(0, 1)).tolist() == [18, 0]
     assert bob.mask.sum() == 0
+    assert np.isnan(ann.spacing).all()
+
+
+def test_hemorica_with_the_size_of_voxels(tmp_path):
+    root = hemorica(tmp_path)
+    table = pd.read_csv(root / "val.csv").assign(pixel_mm=0.45, slice_mm=5)
+    table.to_csv(root / "val.csv", index=False)
+    ann, bob = read("hemorica", root)
+    assert bob.spacing == (0.45, 0.45, 5)
+    assert np.isnan(ann.spacing).all()
+    for column, line in (([0.45, 0.5], "slices of patient bob differ in pixel_mm"), ("-1", "'-1' in the column pixel")):
+        table.assign(pixel_mm=column).to_csv(root / "val.csv", index=False)
+        with pytest.raises(CaseError, match=line):
+            read("hemorica", root)
 
 
 def truncate(root):
@@ -79,6 +95,13 @@ def other_mask_affine(root):
     save(root / "masks" / "p1.nii.gz", np.zeros((24, 24, 4), np.uint8), np.eye(4))
 
 
+def flat_voxels(root):
+    for folder, dtype in (("images", np.int16), ("masks", np.uint8)):
+        image = nib.Nifti1Image(np.zeros((24, 24, 4), dtype), None)
+        image.set_sform(np.diag([0.5, 0.5, 0, 1]), 1)
+        nib.save(image, root / folder / "p1.nii.gz")
+
+
 def fractional_mask(root):
     save(root / "masks" / "p1.nii.gz", np.full((24, 24, 4), 0.5, np.float32))
 
@@ -100,6 +123,7 @@ def lonely_mask(root):
         (nan_volume, r"images/p1\.nii\.gz: 1 voxels are NaN or infinite"),
         (other_mask_shape, r"masks/p1\.nii\.gz: the mask's shape \(24, 24, 5\) is not the scan's \(24, 24, 4\)"),
         (other_mask_affine, r"masks/p1\.nii\.gz: the mask's affine is not the scan's"),
+        (flat_voxels, r"images/p1\.nii\.gz: its voxels are 0\.5 x 0\.5 x 0 mm"),
         (fractional_mask, r"masks/p1\.nii\.gz: the mask holds values that are not integers"),
         (flat_scan, r"images/p1\.nii\.gz: is not a volume: its shape is \(24, 24\)"),
         (lonely_mask, r"masks/p1\.nii\.gz: has no scan .*images/p1\.nii\.gz beside it"),

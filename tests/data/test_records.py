@@ -40,6 +40,8 @@ def test_every_slice_comes_back(prepared):
             np.testing.assert_array_equal(record["hu"], case.hu[..., row.slice])
             np.testing.assert_array_equal(record["mask"], case.mask[..., row.slice])
             np.testing.assert_array_equal(record["labels"], case.labels[row.slice])
+            np.testing.assert_allclose(record["spacing"], (0.5, 0.5, 5))
+            assert [getattr(row, name) for name in records.SPACING] == [0.5, 0.5, 5]
             assert list(row.drawn) == sorted(set(case.mask[..., row.slice].ravel()) - {0})
             seen.add((row.case, row.slice))
     assert seen == {(name, n) for name in volumes for n in range(4)}
@@ -53,16 +55,19 @@ def test_splits_keep_patients_whole_and_have_their_share(prepared):
     assert len(set.union(*patients.values())) == 10
 
 
-def test_prepared_once(prepared):
+def untouched():
+    raise AssertionError("the cases were read again")
+    yield
+
+
+def test_prepared_once(prepared, monkeypatch):
     root, folder = prepared
-
-    def untouched():
-        raise AssertionError("the cases were read again")
-        yield
-
     records.prepare(folder, untouched(), FRACTIONS, {"root": str(root)})
     with pytest.raises(AssertionError, match="read again"):
         records.prepare(folder, untouched(), FRACTIONS, {"root": "elsewhere"})
+    monkeypatch.setattr(records, "LAYOUT", records.LAYOUT - 1)  # written by an older hemojax
+    with pytest.raises(AssertionError, match="read again"):
+        records.prepare(folder, untouched(), FRACTIONS, {"root": str(root)})
 
 
 def test_nothing_is_left_of_a_failed_preparation(tmp_path):
@@ -82,7 +87,17 @@ def test_a_split_without_positive_slices_is_refused(tmp_path):
 def one_case(name, patient, positive, split=None):
     labels = np.full((2, 6), int(positive), np.int8)
     empty = np.zeros((4, 4, 2))
-    return Case(name, patient, split, empty.astype(np.int16), empty.astype(np.uint8), labels, np.arange(2), "LPS")
+    return Case(
+        name,
+        patient,
+        split,
+        empty.astype(np.int16),
+        empty.astype(np.uint8),
+        labels,
+        np.arange(2),
+        "LPS",
+        (0.5, 0.5, 5.0),
+    )
 
 
 def test_two_cases_of_a_patient_share_a_split():

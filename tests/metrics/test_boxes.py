@@ -1,11 +1,12 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage import measure
 
-from hemojax.metrics import boxes
+from hemojax.metrics import boxes, overlap
 
 SHAPE = (9, 11)
 MASKS = hnp.arrays(bool, SHAPE, elements=st.sampled_from([True, False, False]))
@@ -27,7 +28,7 @@ def counts_by_raster(predicted, truth, shape):
     one = np.logical_or.reduce([nothing, *map(raster, predicted)])
     other = np.logical_or.reduce([nothing, *map(raster, truth)])
     ious = [(raster(p) & raster(t)).sum() / (raster(p) | raster(t)).sum() for p in predicted for t in truth] or [0.0]
-    return ((one & other).sum(), (one & ~other).sum(), (~one & other).sum(), max(ious) > 0, max(ious) >= 0.5)
+    return ((one & other).sum(), (one & ~other).sum(), (~one & other).sum(), max(ious) > 0, max(ious) >= 0.5, max(ious))
 
 
 @settings(max_examples=80, deadline=None)
@@ -35,7 +36,7 @@ def counts_by_raster(predicted, truth, shape):
 def test_component_boxes_are_scikit_images(mask):
     found = boxes.component_boxes(mask)
     assert found.shape == (len(found), 4)
-    assert sorted(map(tuple, found.tolist())) == sorted(boxes_by_regionprops(mask))
+    assert list(map(tuple, found.tolist())) == boxes_by_regionprops(mask)
 
 
 def test_components_that_touch_at_a_corner_share_a_box():
@@ -63,31 +64,48 @@ def test_box_counts_of_a_worked_example():
     predicted = np.array([[0, 0, 2, 4], [0, 0, 4, 2]])  # an L of 12 pixels, its corner counted once
     truth = np.array([[0, 0, 3, 3]])
     counts = boxes.compare_boxes(predicted, truth, (8, 8))
-    assert counts == boxes.BoxCounts(tp=8, fp=4, fn=1, loose=True, strict=True)  # each pair: 6 / 11
-    assert [type(value) for value in counts] == [int, int, int, bool, bool]
+    assert counts == boxes.BoxCounts(tp=8, fp=4, fn=1, loose=True, strict=True, best=6 / 11)
+    assert [type(value) for value in counts] == [int, int, int, bool, bool, float]
 
 
 @pytest.mark.parametrize(
-    ("box", "loose", "strict"),
+    ("box", "loose", "strict", "best"),
     [
-        ([0, 0, 2, 2], True, True),  # 4 / 8, exactly half
-        ([0, 0, 1, 3], True, False),  # 3 / 8
-        ([0, 4, 2, 6], False, False),  # shares an edge only
-        ([5, 5, 6, 6], False, False),
+        ([0, 0, 2, 2], True, True, 4 / 8),
+        ([0, 0, 1, 3], True, False, 3 / 8),
+        ([0, 4, 2, 6], False, False, 0),  # shares an edge only
+        ([5, 5, 6, 6], False, False, 0),
     ],
 )
-def test_hits(box, loose, strict):
+def test_hits(box, loose, strict, best):
     counts = boxes.compare_boxes(np.array([box]), np.array([[0, 0, 2, 4]]), (8, 8))
-    assert (counts.loose, counts.strict) == (loose, strict)
+    assert counts[3:] == (loose, strict, best)
 
 
 def test_without_boxes_on_a_side_there_is_no_hit():
     none, one = np.empty((0, 4), int), np.array([[1, 1, 3, 3]])
-    assert boxes.compare_boxes(none, one, (8, 8)) == (0, 0, 4, False, False)
-    assert boxes.compare_boxes(one, none, (8, 8)) == (0, 4, 0, False, False)
-    assert boxes.compare_boxes(none, none, (8, 8)) == (0, 0, 0, False, False)
+    assert boxes.compare_boxes(none, one, (8, 8)) == (0, 0, 4, False, False, 0.0)
+    assert boxes.compare_boxes(one, none, (8, 8)) == (0, 4, 0, False, False, 0.0)
+    assert boxes.compare_boxes(none, none, (8, 8)) == (0, 0, 0, False, False, 0.0)
 
 
 def test_boxes_are_cut_to_the_image():
     counts = boxes.compare_boxes(np.array([[-3, -3, 2, 2]]), np.array([[0, 0, 2, 99]]), (4, 4))
-    assert counts == boxes.BoxCounts(tp=4, fp=0, fn=4, loose=True, strict=True)
+    assert counts == boxes.BoxCounts(tp=4, fp=0, fn=4, loose=True, strict=True, best=0.5)
+
+
+def test_max_box_accuracy_of_a_worked_example():
+    # IoUs of two slices at two thresholds; each delta takes the threshold that suits it.
+    rows = [(0.5, 0.75), (0.5, 0.2), (float(boxes.BOX_THRESHOLDS[2]), 0.4), (float(boxes.BOX_THRESHOLDS[2]), 0.35)]
+    table = pd.DataFrame(rows, columns=["threshold", "box_best"]).astype(np.float32)
+    table = table.assign(split="test", mask="lesion", stage="stage2", method="gradcam", seed=0)
+    elsewhere = table.assign(threshold=overlap.THRESHOLDS[1], box_best=np.float32(1))  # no threshold of the sweep
+    without = table.assign(box_best=np.float32(np.nan))
+    (row,) = boxes.max_box_accuracy(pd.concat([table, elsewhere, without])).itertuples()
+    assert row.max_box_accuracy == pytest.approx((1.0 + 0.5 + 0.5) / 3)  # IoU 0.3, 0.5, 0.7
+    assert boxes.max_box_accuracy(without).empty
+
+
+def test_the_boxes_thresholds_are_among_all():
+    assert np.isin(boxes.BOX_THRESHOLDS, overlap.THRESHOLDS).all()
+    assert np.float32(0.5) in boxes.BOX_THRESHOLDS

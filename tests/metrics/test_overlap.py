@@ -9,7 +9,12 @@ from sklearn import metrics as sklearn_metrics
 
 from hemojax.metrics import overlap
 
-count_all = jax.jit(overlap.threshold_counts)
+
+def count_all(heat, mask, thresholds):
+    return jax.jit(lambda h, m: overlap.threshold_counts(h, m, thresholds))(heat, mask)
+
+
+count_usual = jax.jit(lambda heat, mask: overlap.count(heat, mask, overlap.THRESHOLDS))
 SHAPE = (5, 7)
 on_a_threshold = st.sampled_from(
     [0.0, 1.0, *overlap.THRESHOLDS.tolist()]
@@ -34,7 +39,7 @@ def test_thresholds_are_the_protocols():
 def test_counts_of_a_worked_example():
     heat = jnp.array([[0.9, 0.5], [0.2, 0.7]])
     mask = jnp.array([[True, True], [False, False]])
-    counts = count_all(heat, mask, jnp.array([0.1, 0.5, 0.8, 0.95]))
+    counts = count_all(heat, mask, np.array([0.1, 0.5, 0.8, 0.95]))
     assert counts.tp.tolist() == [2, 1, 1, 0]
     assert counts.fp.tolist() == [2, 1, 0, 0]
     assert counts.fn.tolist() == [0, 1, 1, 2]
@@ -44,31 +49,52 @@ def test_counts_of_a_worked_example():
 @settings(max_examples=40, deadline=None)
 @given(HEATS, MASKS)
 def test_counts_are_exact_at_and_beside_every_threshold(heat, mask):
-    counts = np.array(count_all(heat, mask, overlap.THRESHOLDS))
+    counts, levels = map(np.array, count_usual(heat, mask))
     np.testing.assert_array_equal(counts, counts_by_loop(heat, mask, overlap.THRESHOLDS))
     np.testing.assert_array_equal(counts[0] + counts[2], mask.sum())
+    # heat >= k / 1024, exactly, and what is 1 belongs to the highest level.
+    at_least = heat[..., None].astype(np.float64) >= np.arange(overlap.LEVELS) / overlap.LEVELS
+    expected = [(at_least & part[..., None]).sum(axis=(0, 1)) for part in (mask, ~mask)]
+    np.testing.assert_array_equal(levels[:, ::-1].cumsum(axis=1)[:, ::-1], expected)
 
 
 @settings(max_examples=30, deadline=None)
 @given(HEATS, MASKS)
 def test_flipping_heat_and_mask_together_changes_nothing(heat, mask):
-    flipped = count_all(heat[::-1, ::-1].copy(), mask[::-1, ::-1].copy(), overlap.THRESHOLDS)
-    np.testing.assert_array_equal(flipped, count_all(heat, mask, overlap.THRESHOLDS))
+    flipped = count_usual(heat[::-1, ::-1].copy(), mask[::-1, ::-1].copy())
+    for one, other in zip(flipped, count_usual(heat, mask), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_counts_of_maps_under_vmap_are_those_of_each_map():
     rng = np.random.default_rng(0)
     heats, mask = rng.random((3, 16, 12), np.float32), rng.random((16, 12)) < 0.3
-    together = jax.jit(jax.vmap(overlap.threshold_counts, (0, None, None)))(heats, mask, overlap.THRESHOLDS)
+    together, _ = jax.vmap(count_usual, (0, None))(heats, mask)
     for k, heat in enumerate(heats):
         np.testing.assert_array_equal([c[k] for c in together], counts_by_loop(heat, mask, overlap.THRESHOLDS))
 
 
 def test_repeated_thresholds_and_nan_pixels():
     heat = jnp.array([[jnp.nan, 0.6, 0.5]])
-    counts = count_all(heat, jnp.ones((1, 3), bool), jnp.array([0.5, 0.5]))
+    counts = count_all(heat, jnp.ones((1, 3), bool), np.array([0.5, 0.5]))
     assert counts.tp.tolist() == [1, 1]
     assert counts.fn.tolist() == [2, 2]
+
+
+def test_any_thresholds_of_any_map():
+    # Crowded into one level, below 0 and above 1.
+    thresholds = np.float32([-3.0, -1.0, 1e-9, 0.5, 0.5001, 0.50015, 0.5002, 0.9, 1.0, 2.0])
+    beside = [np.nextafter(thresholds, np.float32(side)) for side in (-9, 9)]
+    heat = np.concatenate([thresholds, *beside, [-np.inf, np.inf]]).reshape(4, 8).astype(np.float32)
+    mask = np.arange(32).reshape(4, 8) % 3 == 0
+    np.testing.assert_array_equal(count_all(heat, mask, thresholds), counts_by_loop(heat, mask, thresholds))
+
+
+@pytest.mark.parametrize("thresholds", [np.zeros(0, np.float32), np.float32([0.3])])
+def test_few_thresholds(thresholds):
+    heat = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
+    counts = count_all(heat, heat > 0.6, thresholds)
+    np.testing.assert_array_equal(counts, counts_by_loop(heat, heat > 0.6, thresholds).reshape(3, -1))
 
 
 def test_ratios_are_scikit_learns():
@@ -95,22 +121,3 @@ def test_ratios_of_nothing():
 def test_ratios_do_not_overflow_the_counts_own_type():
     half_of_int32 = np.int32(2**30)
     assert overlap.dice(half_of_int32, half_of_int32, half_of_int32) == 0.5
-
-
-@pytest.mark.parametrize(
-    ("heat", "hit"),
-    [
-        ([[0.1, 0.9], [0.2, 0.3]], True),
-        ([[0.9, 0.1], [0.2, 0.3]], False),
-        ([[0.1, 0.9], [0.9, 0.3]], True),  # of two hottest pixels the first counts
-        ([[0.9, 0.9], [0.2, 0.3]], False),
-        ([[0.4, 0.4], [0.4, 0.4]], False),  # points nowhere
-    ],
-)
-def test_pointing_hit(heat, hit):
-    mask = jnp.array([[False, True], [False, False]])
-    assert bool(overlap.pointing_hit(jnp.array(heat), mask)) is hit
-
-
-def test_a_constant_map_misses_even_a_full_mask():
-    assert not overlap.pointing_hit(jnp.ones((4, 4)), jnp.ones((4, 4), bool))

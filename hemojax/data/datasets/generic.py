@@ -85,4 +85,5 @@ def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]]) -> Iterator[Case]
         if (labels[:, 0] < 0).any():
             bare = int(np.flatnonzero(labels[:, 0] < 0)[0])
             raise CaseError(path, f"slice {bare} has neither a row in {table_path} nor a mask")
-        yield Case(name, name, split, hu, mask, labels, np.arange(hu.shape[2]), "".join(nib.aff2axcodes(image.affine)))
+        spacing, axes = cases_.check_spacing(path, image.affine), "".join(nib.aff2axcodes(image.affine))
+        yield Case(name, name, split, hu, mask, labels, np.arange(hu.shape[2]), axes, spacing)

@@ -4,7 +4,8 @@ images/<patient_name>_<slice_number>.npy   one slice, HU
 masks/<patient_name>_<slice_number>.npy    > 0 is haemorrhage; a missing file means no lesion
 *.csv                                      patient_name, slice_number, hemorrhage_binary, and if known IVH, ICH
                                            (our IPH), SDH, EPH, SAH; a table named train, validation (val) or test
-                                           gives its patients that split
+                                           gives its patients that split; pixel_mm and slice_mm, if they are there,
+                                           the distance of pixels and of slices
 """
 
 from collections.abc import Iterator, Mapping
@@ -68,7 +69,9 @@ def _case(root: Path, patient: str, rows: pd.DataFrame, subtypes: Mapping[str, t
     given = rows[list(LABELS)].to_numpy(np.int8)
     hu = cases_.check_hu(root / "images" / names[0], np.stack(planes, axis=2))
     split = label_table.split_of(root, rows)
-    return Case(patient, patient, split, hu, mask, np.where(given >= 0, given, labels), rows["slice"].to_numpy(), AXES)
+    labels = np.where(given >= 0, given, labels)
+    spacing = label_table.spacing_of(root, rows)
+    return Case(patient, patient, split, hu, mask, labels, rows["slice"].to_numpy(), AXES, spacing)
 
 
 def _read(path: Path) -> np.ndarray:

@@ -10,6 +10,8 @@ from hemojax.data.case import LABELS, SPLITS, CaseError
 
 TRUE = {"1", "1.0", "true", "yes"}
 FALSE = {"0", "0.0", "false", "no", "", "nan"}
+SPACINGS = ("pixel_mm", "slice_mm")
+"""Columns of the distance of neighbouring pixels, and of neighbouring slices."""
 SPLIT_NAMES = {s: s for s in SPLITS} | {"training": "train", "val": "validation", "valid": "validation"}
 
 
@@ -18,11 +20,12 @@ def read(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
 
     Args:
         path: CSV file.
-        columns: from the names in the file to ours: patient, slice, the names in LABELS, split. Only `patient` and
-            `slice` and one of the labels must be there.
+        columns: from the names in the file to ours: patient, slice, the names in LABELS, split, and the names in
+            SPACINGS. Only `patient` and `slice` and one of the labels must be there.
 
     Returns:
-        Columns patient (str), slice (int), split (str or None), and those of LABELS (1, 0, or -1 for not known).
+        Columns patient (str), slice (int), split (str or None), those of LABELS (1, 0, or -1 for not known), and those
+        of SPACINGS (mm, or NaN for not known).
 
     Raises:
         CaseError: a column is missing, or a value is not what its column holds.
@@ -44,10 +47,20 @@ def read(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     for label in LABELS:
         table[label] = _flags(path, label, raw[label]) if label in raw else np.int8(-1)
     table["split"] = _splits(path, raw["split"]) if "split" in raw else None
+    for name in SPACINGS:
+        table[name] = _lengths(path, name, raw[name]) if name in raw else np.nan
     if table.duplicated(["patient", "slice"]).any():
         twice = table[table.duplicated(["patient", "slice"])].iloc[0]
         raise CaseError(path, f"slice {twice['slice']} of patient {twice['patient']} stands there twice")
     return table
+
+
+def _lengths(path: Path, name: str, column: pd.Series) -> np.ndarray:
+    lengths = pd.to_numeric(column.str.strip(), errors="coerce").to_numpy(np.float64)
+    odd = column[~(np.isfinite(lengths) & (lengths > 0)) & (column.str.strip() != "")]
+    if len(odd):
+        raise CaseError(path, f"'{odd.iloc[0]}' in the column {name} is no length in mm")
+    return lengths
 
 
 def _flags(path: Path, label: str, column: pd.Series) -> np.ndarray:
@@ -76,3 +89,16 @@ def split_of(path: Path, rows: pd.DataFrame) -> str | None:
     if len(names) > 1:
         raise CaseError(path, f"patient {rows['patient'].iloc[0]} is in several splits: {', '.join(names)}")
     return names[0] if names else None
+
+
+def spacing_of(path: Path, rows: pd.DataFrame) -> tuple[float, float, float]:
+    """The spacing of one patient's voxels along rows, columns and slices, mm; NaN where it is not known.
+
+    Raises:
+        CaseError: the patient's slices do not agree.
+    """
+    known = rows[list(SPACINGS)].drop_duplicates()
+    if len(known) > 1:
+        raise CaseError(path, f"the slices of patient {rows['patient'].iloc[0]} differ in {' or '.join(SPACINGS)}")
+    pixel, between = known.iloc[0].tolist()
+    return pixel, pixel, between
