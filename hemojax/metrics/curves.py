@@ -5,11 +5,11 @@ axis. Counts of several maps may be added first; the curves are then pooled over
 """
 
 import numpy as np
-from jaxtyping import ArrayLike, Float32, Float64, Int
+from jaxtyping import ArrayLike, Float32, Float64, Real
 
 from hemojax.metrics.overlap import LEVELS
 
-AnyCounts = Int[np.ndarray, "*n levels"]
+AnyCounts = Real[np.ndarray, "*n levels"]
 
 _OTSU_BINS = 256
 
