@@ -34,6 +34,7 @@ def report(folder: Path, console: Console) -> None:
       UserError: A file is missing or odd, or there is nothing to report on the test split.
     """
     slices, counts, timings = (read_table(folder / f"{name}.parquet") for name in ("slices", "counts", "timings"))
+    counts = counts[counts["tp"] + counts["fn"] > 0]  # without false positives
     run, chosen = read_json(folder / "run.json"), read_json(folder / "chosen.json")
     if not (counts["split"] == "test").any():
         raise UserError(
