@@ -1,4 +1,4 @@
-"""Heat maps of every slice with a lesion, written batch by batch, so that a killed run goes on where it stopped.
+"""Heat maps of slices with a lesion and of false positives, written batch by batch: a killed run goes on where it was.
 
 Maps are kept at their stage's own resolution, which is small; they are resized when they are scored. What was computed
 is described beside them: maps of other weights, methods or slices are never taken for these.
@@ -58,17 +58,35 @@ class Job:
     slices: pd.DataFrame
 
 
-def lesion_slices(folder: Path, masks: ConfigDict) -> pd.DataFrame:
-    """Rows of the index, validation before test, in which something of any mask target is drawn."""
-    wanted = {value for values in masks.values() for value in values}
+def explained_slices(folder: Path, data: ConfigDict, logits: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the index, validation before test, of slices with a lesion and of false positives.
+
+    A slice has a lesion if something of any mask target is drawn in it. A false positive has none, its first label is
+    0, and the classifier calls some label positive (logit > 0). A slice that is labelled positive, but in which nothing
+    is drawn, is neither.
+
+    Args:
+        folder: the records.
+        data: the config's data section.
+        logits: the table of logits, see `training.predict.logits`.
+
+    Returns:
+        the index's columns, and `lesion`.
+    """
+    wanted = {value for values in data.masks.values() for value in values}
     index = pd.concat([records.read_index(folder, split) for split in ("validation", "test")], ignore_index=True)
-    return index[[bool(wanted & set(drawn)) for drawn in index["drawn"]]].reset_index(drop=True)
+    lesion = np.array([bool(wanted & set(drawn)) for drawn in index["drawn"]])
+    called = set(logits.loc[logits["logit"] > 0, ["case", "slice"]].itertuples(index=False, name=None))
+    positive = np.array([place in called for place in zip(index["case"], index["slice"], strict=True)])
+    false_positive = ~lesion & (index[data.labels[0]].to_numpy() == 0) & positive
+    return index.assign(lesion=lesion)[lesion | false_positive].reset_index(drop=True)
 
 
 def jobs(cam: ConfigDict, slices: pd.DataFrame) -> list[Job]:
     """One job for all methods that share a forward and a backward; one a stage for each that runs the network anew.
 
-    The latter may be restricted to fewer slices of each split, spread evenly over it, and to fewer stages.
+    The latter may be restricted to fewer slices with a lesion of each split, spread evenly over it, with the same share
+    of its false positives, and to fewer stages.
     """
     shared = tuple(name for name in cam.methods if not METHODS[name].needs & COSTLY)
     found = [Job("shared", shared, tuple(cam.stages), slices)] if shared else []
@@ -82,12 +100,18 @@ def jobs(cam: ConfigDict, slices: pd.DataFrame) -> list[Job]:
 
 
 def _spread(slices: pd.DataFrame, number: int) -> pd.DataFrame:
-    """At most `number` slices of each split, at even distances; all of them for 0."""
-    parts = []
+    """At most `number` slices with a lesion of each split, and as large a share of the others; all of them for 0.
+
+    Both at even distances, in the order of the slices.
+    """
+    kept = []
     for _, rows in slices.groupby("split", sort=False):
-        take = min(number or len(rows), len(rows))
-        parts.append(rows.iloc[((np.arange(take) + 0.5) * len(rows) / take).astype(int)])
-    return pd.concat(parts, ignore_index=True)
+        with_lesion = int(rows["lesion"].sum())
+        share = min(1, number / with_lesion) if number and with_lesion else 1
+        for _, alike in rows.groupby("lesion"):
+            take = round(share * len(alike))
+            kept += alike.index[((np.arange(take) + 0.5) * len(alike) / max(take, 1)).astype(int)].tolist()
+    return slices.loc[sorted(kept)].reset_index(drop=True)
 
 
 def compute(
@@ -110,7 +134,7 @@ def compute(
         variables: its parameters and statistics.
         weights: names the variables; maps of other ones are made again.
         folder: the records.
-        slices: the rows to explain, see `lesion_slices`.
+        slices: the rows to explain, see `explained_slices`.
         logits: the table of logits of the slices, see `training.predict.logits`.
         workdir: maps go to `<workdir>/maps/<job>/<batch>.npz`.
 
@@ -228,6 +252,11 @@ class MapBatch:
     rows: pd.DataFrame
     heats: Float[np.ndarray, "b n h w"]
     baseline: bool = False
+
+    def only(self, name: tuple[str, int]) -> "MapBatch":
+        """The maps of one method and seed alone."""
+        at = self.names.index(name)
+        return dataclasses.replace(self, names=(name,), heats=self.heats[:, at : at + 1])
 
 
 def read(config: ConfigDict, slices: pd.DataFrame, workdir: Path) -> Iterator[MapBatch]:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from ml_collections import ConfigDict
 
-from hemojax.benchmark import scoring
+from hemojax.benchmark import full_maps, truth
 from hemojax.data import hounsfield
 from hemojax.files import replacing
 from hemojax.metrics import overlap
@@ -27,16 +27,16 @@ def write(
         counts: the counts table.
         chosen: stage, method and threshold of each mask target, see `metrics.statistics.choose`.
     """
-    truth = scoring.Slices(config, folder)
+    of_slice = truth.Slices(config, folder)
     places = {(row.case, row.slice): row for row in slices.itertuples()}
     rows: list[dict[str, Any]] = []
     for number, (mask, best) in enumerate((name, chosen[name]["pixels"]) for name in config.data.masks):
         picked = _pick(counts, mask, best, config.eval.gallery)
         wanted = {(row.case, row.slice): row for row in picked.itertuples()}
-        for case, at, heat in scoring.heat_of(config, slices, workdir, best["stage"], best["method"]):
+        for case, at, heat in full_maps.heat_of(config, slices, workdir, best["stage"], best["method"]):
             if (case, at) in wanted:
                 place = places[case, at]
-                slice_truth = truth(place.split, place.record)
+                slice_truth = of_slice(place.split, place.record)
                 flips = figures.flips(place.axes)
                 ct = np.round(hounsfield.apply_window(slice_truth.hu, config.data.windows[0]) * 255).astype(np.uint8)
                 rows.append(

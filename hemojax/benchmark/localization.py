@@ -28,14 +28,16 @@ def bench(config: ConfigDict, workdir: Path) -> None:
     epoch, variables = loop.best_variables(config, workdir)
     folder, results = workdir / "records", workdir / "results"
     logits = tables.read_table(results / "slices.parquet")
-    slices = explanations.lesion_slices(folder, config.data.masks)
+    slices = explanations.explained_slices(folder, config.data, logits)
     network, weights = loop.create_network(config), f"epoch {epoch}"
     timings = explanations.compute(config, network, variables, weights, folder, slices, logits, workdir)
     if devices.is_first_host():
         device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
         tables.write_table(results / "timings.parquet", timings.assign(run=config.name, device=device))
-        counts = scoring.count(config, folder, slices, workdir)
-        tables.write_table(results / "counts.parquet", counts)
+        scores = scoring.score(config, folder, slices, logits, workdir)
+        for name, table in scores._asdict().items():
+            tables.write_table(results / f"{name}.parquet", table)
+        counts = scores.counts[scores.counts["tp"] + scores.counts["fn"] > 0]  # without false positives
         thresholds = statistics.select_thresholds(counts)
         chosen = statistics.choose(statistics.summarise(counts, thresholds))
         tables.write_json(results / "chosen.json", chosen)

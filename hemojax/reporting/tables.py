@@ -5,7 +5,16 @@ A table's kind is the beginning of its file's name, up to the first `-` or `.`: 
 
 - `slices`: a (slice, label). `truth` is 0 or 1, `label` is "any" or a subtype (EPH SDH SAH IPH IVH).
 - `counts`: a (slice, stage, method, seed, mask, threshold). `tp`, `fp`, `fn` count pixels on a grid of side `size`;
-  the box columns are empty except at threshold 0.5 and at the threshold selected on validation.
+  of slices whose mask is not empty, and of false positives (no lesion, called positive), of which tp and fn are 0. The
+  box columns are empty except at `metrics.boxes.BOX_THRESHOLDS` and at the thresholds with the best pooled Dice on
+  validation and on test; `box_best` is also empty where there is no true box.
+- `maps`: a (slice, stage, method, seed, mask): what is said of a map without a threshold, empty where the mask is; and
+  the counts at its own Otsu threshold.
+- `curves`: a (patient, stage, method, seed, mask): pixels `inside` and `outside` of the mask at each level of the map
+  (see `metrics.curves`), summed over the patient's slices whose mask is not empty.
+- `lesions`: an (explained slice, mask): `area` in pixels of the grid and in mm2, the `subtypes` drawn in the slice,
+  `truth` of the first label (-1 where not known), and `called`: some logit is above 0.
+- `volumes`: a (test case, stage, method, seed, mask) at one threshold, over its explained slices.
 - `timings`: a (stage, method, what) that was timed, with compilation apart.
 """
 
@@ -28,20 +37,48 @@ def _schema(required: dict[str, pa.DataType], nullable: dict[str, pa.DataType]) 
     return pa.schema(fields + [pa.field(name, dtype) for name, dtype in nullable.items()])
 
 
+_LEVELS = pa.list_(_COUNT)
 _SLICE = {"run": _TEXT, "case": _TEXT, "patient": _TEXT, "slice": _COUNT, "split": _TEXT}
+_MAP = {"stage": _TEXT, "method": _TEXT, "seed": pa.int16(), "mask": _TEXT}
 
 SCHEMAS: dict[str, pa.Schema] = {
     "slices": _schema({**_SLICE, "label": _TEXT, "truth": pa.int8(), "logit": _REAL, "probability": _REAL}, {}),
     "counts": _schema(
         _SLICE
-        | {"stage": _TEXT, "method": _TEXT, "seed": pa.int16(), "mask": _TEXT, "target": _TEXT, "threshold": _REAL}
+        | _MAP
+        | {"target": _TEXT, "threshold": _REAL}
         | {"tp": _COUNT, "fp": _COUNT, "fn": _COUNT, "pointing": _FLAG, "size": pa.int16(), "baseline": _FLAG},
-        {"box_tp": _COUNT, "box_fp": _COUNT, "box_fn": _COUNT, "box_loose": _FLAG, "box_strict": _FLAG},
+        {"box_tp": _COUNT, "box_fp": _COUNT, "box_fn": _COUNT, "box_loose": _FLAG, "box_strict": _FLAG}
+        | {"box_best": _REAL},
     ),
     "timings": _schema(
         {"run": _TEXT, "stage": _TEXT, "method": _TEXT, "what": _TEXT, "slices": _COUNT}
         | {"seconds": pa.float64(), "compile_seconds": pa.float64(), "device": _TEXT},
         {},
+    ),
+    "maps": _schema(
+        _SLICE
+        | _MAP
+        | {"target": _TEXT, "size": pa.int16(), "baseline": _FLAG}
+        | {"otsu": _REAL, "otsu_tp": _COUNT, "otsu_fp": _COUNT, "otsu_fn": _COUNT}
+        | {"otsu_box_tp": _COUNT, "otsu_box_fp": _COUNT, "otsu_box_fn": _COUNT}
+        | {"otsu_box_loose": _FLAG, "otsu_box_strict": _FLAG},
+        {"otsu_box_best": _REAL, "pointing": _FLAG, "pointing_near": _FLAG}
+        | {"energy": _REAL, "rank": _REAL, "auroc": _REAL, "ap": _REAL},
+    ),
+    "curves": _schema(
+        {"run": _TEXT, "patient": _TEXT, "split": _TEXT}
+        | _MAP
+        | {"baseline": _FLAG, "inside": _LEVELS, "outside": _LEVELS},
+        {},
+    ),
+    "lesions": _schema(
+        _SLICE | {"mask": _TEXT, "area": _COUNT, "subtypes": _TEXT, "truth": pa.int8(), "called": _FLAG},
+        {"area_mm2": _REAL},
+    ),
+    "volumes": _schema(
+        {"run": _TEXT, "case": _TEXT, "patient": _TEXT, "split": _TEXT} | _MAP | {"threshold": _REAL},
+        {"hd95": _REAL, "predicted_ml": _REAL, "true_ml": _REAL},
     ),
 }
 
@@ -145,6 +182,8 @@ def _family(dtype: pa.DataType) -> str:
         return "number"
     if pa.types.is_string(dtype) or pa.types.is_large_string(dtype):
         return "text"
+    if pa.types.is_list(dtype):
+        return f"list of {_family(dtype.value_type)}s"
     return str(dtype)
 
 

@@ -7,7 +7,7 @@ from configs import base
 from hemojax.benchmark import explanations
 
 STAGES = ("stage2", "stage2/expand")
-SLICES = pd.DataFrame({"case": "a", "slice": range(3), "split": "test"})
+SLICES = pd.DataFrame({"case": "a", "slice": range(3), "split": "test", "lesion": True})
 
 
 def tapped_config():

@@ -1,12 +1,15 @@
 """Counts of whole batches against counting one map at a time with numpy and scikit-image."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
-from skimage import measure, transform
+from skimage import filters, measure, transform
+from sklearn import metrics as sklearn_metrics
 
 from configs import base
-from hemojax.benchmark import explanations, gallery, scoring
+from hemojax.benchmark import box_scoring, explanations, gallery, scoring
 from hemojax.benchmark.explanations import MapBatch
 from hemojax.metrics.overlap import THRESHOLDS
 
@@ -26,17 +29,16 @@ def config():
 @pytest.fixture(scope="module")
 def batch():
     rng = np.random.default_rng(0)
-    heats = rng.random((3, len(NAMES), 6, 6)).astype(np.float32)
-    rows = pd.DataFrame(
-        {"case": ["a", "a", "b"], "patient": ["a", "a", "b"], "slice": [3, 4, 0], "split": "validation"}
-    )
+    heats = rng.random((4, len(NAMES), 6, 6)).astype(np.float32)
+    rows = pd.DataFrame({"case": ["a", "a", "b", "c"], "slice": [3, 4, 0, 9], "lesion": [True, True, True, False]})
+    rows = rows.assign(patient=rows["case"], split=["validation"] * 3 + ["test"])
     return MapBatch("stage2", NAMES, rows, heats)
 
 
 @pytest.fixture(scope="module")
 def masks():
-    masks = np.zeros((3, 2, SIZE, SIZE), bool)
-    masks[:, 1, 4:12, 6:17] = True
+    masks = np.zeros((4, 2, SIZE, SIZE), bool)  # the fourth slice is a false positive
+    masks[:3, 1, 4:12, 6:17] = True
     masks[:2, 0, 5:9, 8:12] = True  # the third slice has no core
     masks[1, 1, 20:22, 2:5] = True
     return masks
@@ -49,47 +51,115 @@ def full(heat):
     return large / (1e-7 + large.max())
 
 
-def test_pixel_counts(config, batch, masks):
-    table = scoring._pixel_rows(config, batch, masks)
-    # A slice without the core has no row for it.
-    assert len(table) == (2 + 3) * len(NAMES) * len(THRESHOLDS)
+PLACES = ["a3", "a4", "b0", "c9"]
+
+
+@pytest.fixture(scope="module")
+def first(config, batch, masks):
+    sums = {}
+    return scoring.pixels(config, batch, masks, sums), scoring.curve_table(config, sums)
+
+
+def cases(table, config, batch, masks):
+    """Each row, with its map on the grid and its mask."""
+    for row in table.itertuples():
+        i = PLACES.index(f"{row.case}{row.slice}")
+        heat = full(batch.heats[i, NAMES.index((row.method, row.seed))])
+        yield row, heat, masks[i, list(config.data.masks).index(row.mask)]
+
+
+def confusion(predicted, mask):
+    return (predicted & mask).sum(), (predicted & ~mask).sum(), (~predicted & mask).sum()
+
+
+def test_pixel_counts(config, batch, masks, first):
+    table = first[0].counts
+    # A slice without the core has no row for it; a false positive has one for every mask.
+    assert len(table) == (2 + 3 + 2) * len(NAMES) * len(THRESHOLDS)
     assert not ((table["case"] == "b") & (table["mask"] == "core")).any()
     assert table["seed"].dtype == np.int16
     differing = 0
-    for row in table.itertuples():
-        i = ["a3", "a4", "b0"].index(f"{row.case}{row.slice}")
-        mask = masks[i, list(config.data.masks).index(row.mask)]
-        heat = full(batch.heats[i, NAMES.index((row.method, row.seed))])
-        predicted = heat > row.threshold
-        expected = ((predicted & mask).sum(), (predicted & ~mask).sum(), (~predicted & mask).sum())
+    for row, heat, mask in cases(table, config, batch, masks):
         # The two interpolations differ in the last bits, which may move a pixel that lies on a threshold.
-        differing += abs(np.array(expected) - (row.tp, row.fp, row.fn)).max() > 0
+        differing += confusion(heat > row.threshold, mask) != (row.tp, row.fp, row.fn)
         assert row.pointing == mask[np.unravel_index(heat.argmax(), heat.shape)]
     assert differing <= 3
 
 
-def test_boxes_at_half_and_at_the_chosen_threshold(config, batch, masks):
-    chosen = pd.DataFrame(
-        [
-            ("stage2", m, s, k, t)
-            for (m, s), t in zip(NAMES, THRESHOLDS[[5, 30, 40]], strict=True)
-            for k in ("core", "lesion")
-        ],
+def test_what_is_said_of_maps_without_a_threshold(config, batch, masks, first):
+    table = first[0].maps
+    assert len(table) == (2 + 3 + 2) * len(NAMES)
+    for row, heat, mask in cases(table, config, batch, masks):
+        if row.case == "c":
+            assert pd.isna([row.pointing, row.pointing_near, row.energy, row.rank, row.auroc, row.ap]).all()
+            continue
+        truth, value = mask.ravel(), heat.ravel()
+        hottest = np.argsort(value)[::-1][: mask.sum()]
+        assert row.energy == pytest.approx(value[truth].sum() / value.sum(), abs=1e-5)
+        assert row.rank == pytest.approx(truth[hottest].mean(), abs=1e-6)
+        # 1,024 levels of 576 pixels.
+        assert row.auroc == pytest.approx(sklearn_metrics.roc_auc_score(truth, value), abs=2e-3)
+        assert row.ap == pytest.approx(sklearn_metrics.average_precision_score(truth, value), abs=2e-2)
+        assert row.otsu == pytest.approx(filters.threshold_otsu(heat), abs=1e-2)
+
+
+def test_curves_of_a_patient(config, batch, masks, first):
+    table = first[1]
+    assert len(table) == 3 * len(NAMES)  # core and lesion of patient a, lesion of b
+    for row in table.itertuples():
+        k, m = NAMES.index((row.method, row.seed)), list(config.data.masks).index(row.mask)
+        slices = [i for i, place in enumerate(PLACES) if place[0] == row.patient]
+        inside = np.concatenate([full(batch.heats[i, k])[masks[i, m]] for i in slices])
+        assert row.inside.sum() == len(inside)
+        assert row.outside.sum() == len(slices) * SIZE**2 - len(inside)
+        at_least = [row.inside[level:].sum() for level in (256, 512, 768)]
+        np.testing.assert_allclose(at_least, [(inside >= value).sum() for value in (0.25, 0.5, 0.75)], atol=1)
+
+
+def test_boxes(config, batch, masks, first):
+    best = pd.DataFrame(
+        [("stage2", m, s, k, t) for (m, s), t in zip(NAMES, THRESHOLDS[[6, 31, 40]], strict=True) for k in ("core",)],
         columns=["stage", "method", "seed", "mask", "threshold"],
     )
-    table = scoring._box_rows(config, batch, masks, chosen)
-    assert len(table) == (2 + 3) * len(NAMES) * 2
-    for row in table.itertuples():
-        i = ["a3", "a4", "b0"].index(f"{row.case}{row.slice}")
-        k = NAMES.index((row.method, row.seed))
-        assert row.threshold in (np.float32(0.5), THRESHOLDS[[5, 30, 40]][k])
-        mask = masks[i, list(config.data.masks).index(row.mask)]
-        predicted, truth = (filled(m) for m in (full(batch.heats[i, k]) > row.threshold, mask))
-        assert (row.box_tp, row.box_fp, row.box_fn) == (
-            (predicted & truth).sum(),
-            (predicted & ~truth).sum(),
-            (~predicted & truth).sum(),
+    at_thresholds, at_otsu = box_scoring.boxes_of(config, batch, masks, best, first[0].otsu)
+    counts = box_scoring.merge(first[0].counts, at_thresholds)
+    boxed = counts[counts["box_tp"].notna()]
+    assert len(boxed) == (2 + 3 + 2) * len(NAMES) * 11 + (2 + 1) * 2  # THRESHOLDS[40] is one of the 11 anyway
+    maps = pd.concat([first[0].maps, at_otsu], axis=1)
+    for table, threshold, prefix in ((boxed, "threshold", ""), (maps, "otsu", "otsu_")):
+        differing = 0
+        for row, heat, mask in cases(table, config, batch, masks):
+            predicted = heat > getattr(row, threshold)
+            expected = confusion(filled(predicted), filled(mask))
+            differing += expected != tuple(getattr(row, f"{prefix}box_{name}") for name in ("tp", "fp", "fn"))
+            assert pd.isna(getattr(row, f"{prefix}box_best")) == (row.case == "c")
+            if prefix:
+                assert confusion(predicted, mask) == pytest.approx((row.otsu_tp, row.otsu_fp, row.otsu_fn), abs=1)
+        assert differing <= 3
+
+
+def test_batches_and_flips_change_no_count(config, batch, masks, first):
+    best = box_scoring.best_thresholds(first[0].counts)
+
+    def both(batch, masks):
+        pixels = scoring.pixels(config, batch, masks, {})
+        at_thresholds, at_otsu = box_scoring.boxes_of(config, batch, masks, best, pixels.otsu)
+        return box_scoring.merge(pixels.counts, at_thresholds), pd.concat([pixels.maps, at_otsu], axis=1)
+
+    # Maps on the grid already, as interpolation may round another way when it is flipped.
+    at_size = np.stack([[full(heat) for heat in of_slice] for of_slice in batch.heats]).astype(np.float32)
+    batch = dataclasses.replace(batch, heats=at_size, baseline=True)
+    whole = both(batch, masks)
+    parts = [(slice(0, 1), 1), (slice(1, 4), -1)]
+    split = [
+        both(
+            dataclasses.replace(batch, rows=batch.rows.iloc[at], heats=batch.heats[at, :, ::flip]),
+            masks[at, :, ::flip],
         )
+        for at, flip in parts
+    ]
+    for table, pieces in zip(whole, zip(*split, strict=True), strict=True):
+        pd.testing.assert_frame_equal(table, pd.concat(pieces, ignore_index=True), rtol=1e-6)
 
 
 def filled(mask):
@@ -102,13 +172,19 @@ def filled(mask):
 
 def test_a_subset_is_spread_over_each_split():
     slices = pd.DataFrame({"split": ["validation"] * 10 + ["test"] * 3, "slice": [*range(10), *range(3)]})
+    slices["lesion"] = True
     chosen = explanations._spread(slices, 4)
     assert chosen["slice"].tolist() == [1, 3, 6, 8, 0, 1, 2]
     assert explanations._spread(slices, 0)["slice"].tolist() == slices["slice"].tolist()
+    # Of false positives the same share: half of them here.
+    slices["lesion"] = [True, False] * 4 + [True] * 5
+    chosen = explanations._spread(slices, 3)
+    assert chosen.loc[chosen["split"] == "validation", "lesion"].tolist() == [True, False, True, False, True]
+    assert chosen["slice"].tolist() == [2, 3, 6, 7, 9, 0, 1, 2]
 
 
 def test_costly_methods_have_a_job_a_stage(config):
-    slices = pd.DataFrame({"split": ["validation"] * 3 + ["test"] * 40, "slice": range(43)})
+    slices = pd.DataFrame({"split": ["validation"] * 3 + ["test"] * 40, "slice": range(43), "lesion": True})
     found = {job.name: job for job in explanations.jobs(config.cam, slices)}
     assert set(found) == {"shared", "scorecam-stage2", *(f"ablationcam-stage{n}" for n in (1, 2, 3, 4))}
     assert len(found["scorecam-stage2"].slices) == 3 + 16

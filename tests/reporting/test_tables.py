@@ -27,7 +27,7 @@ def counts(box_tp):
         "method": "gradcam",
     }
     row |= {"seed": 0, "mask": "lesion", "target": "any", "threshold": 0.5, "tp": 1, "fp": 2, "fn": 3, "pointing": True}
-    row |= {"box_fp": 5, "box_fn": 6, "box_loose": True, "size": 192, "baseline": False}
+    row |= {"box_best": 0.25, "box_fp": 5, "box_fn": 6, "box_loose": True, "size": 192, "baseline": False}
     frame = pd.DataFrame([row] * len(box_tp))
     frame["box_tp"] = pd.array(box_tp, dtype="Int32")
     frame["box_strict"] = pd.array([None] * len(box_tp), dtype="boolean")
@@ -46,9 +46,21 @@ def test_a_table_comes_back_in_the_contracts_columns_and_types(tmp_path):
     assert str(back["baseline"].dtype) == "bool"
     assert str(back["box_tp"].dtype) == "Int32"
     assert str(back["box_strict"].dtype) == "boolean"
+    assert str(back["box_best"].dtype) == "float32"
     assert back["box_tp"].tolist() == [4, pd.NA]
     assert back["box_strict"].isna().all()
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_table_with_lists(tmp_path):
+    row = {"run": "r", "patient": "0007", "split": "test", "stage": "stage2", "method": "gradcam", "seed": 0}
+    frame = pd.DataFrame([row | {"mask": "lesion", "baseline": False, "inside": [1, 2], "outside": [3, 4]}])
+    frame["outside"] = [np.array([3, 4])]
+    tables.write_table(tmp_path / "curves.parquet", frame)
+    back = tables.read_table(tmp_path / "curves.parquet")
+    assert (back["inside"][0].tolist(), back["outside"][0].tolist()) == ([1, 2], [3, 4])
+    with pytest.raises(UserError, match="'inside' holds"):
+        tables.write_table(tmp_path / "curves.parquet", frame.assign(inside="many"))
 
 
 def test_an_empty_table_keeps_its_types(tmp_path):
