@@ -71,6 +71,9 @@ def get_config() -> ConfigDict:
     evaluation.batch = 32
     evaluation.size = 192  # side of the grid on which pixels are counted
     evaluation.gallery = 3  # slices of each kind (typical, best, worst) in the gallery
+    evaluation.sanity = ConfigDict(
+        {"slices": 16}
+    )  # test slices of which maps of a randomised network are made; 0: none
 
     explain = config.explain = ConfigDict()
     explain.scans = ""  # a folder of .nii.gz files, or one file

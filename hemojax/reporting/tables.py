@@ -7,6 +7,11 @@ A table's kind is the beginning of its file's name, up to the first `-` or `.`: 
 - `counts`: a (slice, stage, method, seed, mask, threshold). `tp`, `fp`, `fn` count pixels on a grid of side `size`;
   the box columns are empty except at threshold 0.5 and at the threshold selected on validation.
 - `timings`: a (stage, method, what) that was timed, with compilation apart.
+- `removal`: a (slice, mask, fill, label): the logit of the slice, and with the mask filled from the "surroundings" or
+  from the "other side".
+- `position`: a (slice, label). `score` is the share of positives among training slices at about that height.
+- `sanity`: a (slice, stage, method, depth): likeness to the original map of the one with `depth` parts of the network
+  randomised, from the head to the link `randomised`.
 """
 
 import json
@@ -41,6 +46,15 @@ SCHEMAS: dict[str, pa.Schema] = {
     "timings": _schema(
         {"run": _TEXT, "stage": _TEXT, "method": _TEXT, "what": _TEXT, "slices": _COUNT}
         | {"seconds": pa.float64(), "compile_seconds": pa.float64(), "device": _TEXT},
+        {},
+    ),
+    "removal": _schema(
+        {**_SLICE, "mask": _TEXT, "fill": _TEXT, "label": _TEXT, "logit": _REAL, "filled_logit": _REAL}, {}
+    ),
+    "position": _schema({**_SLICE, "label": _TEXT, "truth": pa.int8(), "score": _REAL}, {}),
+    "sanity": _schema(
+        {**_SLICE, "stage": _TEXT, "method": _TEXT, "randomised": _TEXT, "depth": _COUNT}
+        | {"spearman": _REAL, "ssim": _REAL},
         {},
     ),
 }
