@@ -21,7 +21,7 @@ _RIM = 5.0
 _RING = 8.0  # beyond the rim: what the noise is like
 _BESIDE_BONE = 2.0  # pixels partly bone look like blood
 _MARGIN = 8
-_LOCAL = 5.0  # sigma of the local mean, about which noise is measured
+_LOCAL = 3.0  # sigma of the local mean, about which noise is measured
 
 
 def fill_from_surroundings(
