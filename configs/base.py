@@ -71,6 +71,8 @@ def get_config() -> ConfigDict:
     evaluation.batch = 32
     evaluation.size = 192  # side of the grid on which pixels are counted
     evaluation.gallery = 3  # slices of each kind (typical, best, worst) in the gallery
+    evaluation.protocol = "hemojax"  # or hemorica_paper: t = 0.5, on TP + FP + FN slices
+    evaluation.sanity = ConfigDict({"slices": 16})  # of which maps of a randomised network are made; 0: none
 
     explain = config.explain = ConfigDict()
     explain.scans = ""  # a folder of .nii.gz files, or one file

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from hemojax.benchmark import full_maps, rows
 from hemojax.benchmark.explanations import MapBatch
-from hemojax.metrics import boxes, statistics
+from hemojax.metrics import boxes, cuts
 
 Row = tuple[Any, ...]
 
@@ -32,12 +32,9 @@ def best_thresholds(counts: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: no validation slice has a mask.
     """
-    drawn = counts[counts["tp"] + counts["fn"] > 0]
-    found = [statistics.select_thresholds(drawn)]
-    test = drawn[drawn["split"] == "test"]
-    if len(test):
-        found.append(statistics.select_thresholds(test.assign(split="validation")))
-    return pd.concat(found, ignore_index=True)
+    there = set(counts.loc[cuts.drawn(counts), "split"])
+    splits = ["validation", *(there & {"test"})]
+    return pd.concat([cuts.select_thresholds(counts, split) for split in splits], ignore_index=True)
 
 
 def boxes_of(

@@ -8,10 +8,10 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from hemojax import devices
-from hemojax.benchmark import explanations, gallery, run, scoring
+from hemojax.benchmark import explanations, gallery, removal, run, sanity, scoring, volumes
 from hemojax.data.prepare import prepare
 from hemojax.errors import UserError
-from hemojax.metrics import statistics
+from hemojax.metrics import cuts, statistics
 from hemojax.models import pretrained
 from hemojax.reporting import summary, tables
 from hemojax.training import loop, predict
@@ -31,18 +31,26 @@ def bench(config: ConfigDict, workdir: Path) -> None:
     slices = explanations.explained_slices(folder, config.data, logits)
     network, weights = loop.create_network(config), f"epoch {epoch}"
     timings = explanations.compute(config, network, variables, weights, folder, slices, logits, workdir)
-    if devices.is_first_host():
-        device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
-        tables.write_table(results / "timings.parquet", timings.assign(run=config.name, device=device))
-        scores = scoring.score(config, folder, slices, logits, workdir)
-        for name, table in scores._asdict().items():
-            tables.write_table(results / f"{name}.parquet", table)
-        counts = scores.counts[scores.counts["tp"] + scores.counts["fn"] > 0]  # without false positives
-        thresholds = statistics.select_thresholds(counts)
-        chosen = statistics.choose(statistics.summarise(counts, thresholds))
-        tables.write_json(results / "chosen.json", chosen)
-        gallery.write(config, folder, slices, workdir, counts, chosen)
-        report(config, workdir)
+    if not devices.is_first_host():
+        return
+    device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+    tables.write_table(results / "timings.parquet", timings.assign(run=config.name, device=device))
+    scores = scoring.score(config, folder, slices, logits, workdir)
+    for name, table in scores._asdict().items():
+        tables.write_table(results / f"{name}.parquet", table)
+    rows = cuts.cut(scores.counts, scores.maps, scores.lesions)
+    protocol = cuts.PROTOCOLS[config.eval.protocol]
+    known = statistics.summarise(rows[rows["split"] == "validation"])
+    chosen = statistics.choose(known, protocol)
+    tables.write_json(results / "chosen.json", chosen)
+    gallery.write(config, folder, slices, workdir, scores.counts, chosen)
+    cells = statistics.best_stages(known, protocol)
+    tables.write_table(results / "volumes.parquet", volumes.measure(config, folder, slices, workdir, cells))
+    removal.write(config, network, variables, folder, workdir)
+    maps_of = cells[~cells["baseline"].astype(bool)]
+    changed = sanity.compare(config, network, variables, folder, slices, logits, maps_of)
+    tables.write_table(results / "sanity.parquet", changed.assign(run=config.name))
+    report(config, workdir)
 
 
 def train(config: ConfigDict, workdir: Path) -> None:

@@ -15,6 +15,7 @@ from hemojax.cam.method import check_name
 from hemojax.data import hounsfield
 from hemojax.data.case import LABELS
 from hemojax.errors import UserError
+from hemojax.metrics.cuts import PROTOCOLS
 from hemojax.models import pretrained
 from hemojax.reporting import tables
 from hemojax.training import loop
@@ -36,6 +37,7 @@ def checked(config: ConfigDict) -> ConfigDict:
     if config.model.weights:
         pretrained.locate(config.model.weights, config.model.name)
     check_name(config.data.normalisation, hounsfield.NORMALISATIONS, "normalisation")
+    check_name(config.eval.protocol, tuple(PROTOCOLS), "protocol")
     config = config.copy_and_resolve_references()
     cam = config.cam
     for section in (cam, *(section for section in cam.values() if isinstance(section, ConfigDict))):

@@ -130,7 +130,6 @@ def pixels(config: ConfigDict, batch: MapBatch, masks: Bool[np.ndarray, "b m s s
     counts["threshold"] = np.tile(overlap.THRESHOLDS, len(frame))
     for name, values in figures.counts._asdict().items():
         counts[name] = values[at].ravel()
-    counts["pointing"] = np.repeat(figures.pointing[at], number)
     found = {name: getattr(figures, name)[at] for name in ("pointing", "pointing_near", "energy", "rank")}
     found |= {"auroc": curves.auroc(inside, outside), "ap": curves.average_precision(inside, outside)}
     dtypes = dict.fromkeys(found, "float32") | dict.fromkeys(("pointing", "pointing_near"), "boolean")

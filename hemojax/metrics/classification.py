@@ -1,13 +1,30 @@
 """How well a binary classifier ranks and decides, from its logits. NaN where a figure is undefined, never a warning."""
 
-from typing import SupportsInt
+from typing import NamedTuple, SupportsInt
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
-from scipy import stats
+from scipy import special, stats
 
 Truth = Bool[np.ndarray, " n"] | Int[np.ndarray, " n"]
 """1 or True for a positive."""
+
+BINS = 15
+"""Equal bins of probability (Guo et al. 2017)."""
+
+
+class Reliability(NamedTuple):
+    """A reliability diagram: the cases of each bin of the probability of a positive, lowest bin first.
+
+    Attributes:
+        cases: in the bin.
+        probability: their mean, NaN without a case.
+        frequency: the share of them that is positive, NaN without a case.
+    """
+
+    cases: Int[np.ndarray, " bins"]
+    probability: Float[np.ndarray, " bins"]
+    frequency: Float[np.ndarray, " bins"]
 
 
 def auroc(truth: Truth, logits: Float[np.ndarray, " n"]) -> float:
@@ -69,6 +86,35 @@ def f1_threshold(truth: Truth, logits: Float[np.ndarray, " n"]) -> float:
     best = int(np.argmax(2 * tp / (tp[-1] + predicted)))
     below = values[best + 1] if best + 1 < len(values) else values[best] - 1
     return float((values[best] + below) / 2)
+
+
+def reliability(truth: Truth, logits: Float[np.ndarray, " n"], bins: int = BINS) -> Reliability:
+    """Compares probabilities with how often they come true, in equal bins, each with its upper end (Guo et al. 2017).
+
+    Of the probability of a positive, as in scikit-learn's `calibration_curve`, not of the class that was called: with
+    two classes and few positives the latter hides what becomes of them.
+    """
+    probability = special.expit(np.asarray(logits, np.float64))
+    place = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], probability)
+    cases = np.bincount(place, minlength=bins)
+    sums = (np.bincount(place, weights, minlength=bins) for weights in (probability, np.asarray(truth, np.float64)))
+    return Reliability(cases, *(np.divide(s, cases, out=np.full(bins, np.nan), where=cases > 0) for s in sums))
+
+
+def expected_calibration_error(truth: Truth, logits: Float[np.ndarray, " n"], bins: int = BINS) -> float:
+    """How far probabilities are from how often they come true, on average over the cases (Guo et al. 2017, eq. 3).
+
+    See `reliability` for the bins. NaN without a case.
+    """
+    found = reliability(truth, logits, bins)
+    gaps = np.nan_to_num(np.abs(found.frequency - found.probability))
+    return float((found.cases * gaps).sum() / len(truth)) if len(truth) else float("nan")
+
+
+def brier(truth: Truth, logits: Float[np.ndarray, " n"]) -> float:
+    """Mean squared difference of the probability and the truth (Brier 1950). NaN without a case."""
+    probability = special.expit(np.asarray(logits, np.float64))
+    return float(np.square(probability - np.asarray(truth, np.float64)).mean()) if len(truth) else float("nan")
 
 
 def _cumulative(

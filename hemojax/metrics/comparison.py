@@ -7,7 +7,6 @@ import pandas as pd
 from scipy import stats
 
 from hemojax.metrics import bootstrap, statistics
-from hemojax.metrics.cuts import PIXELS
 from hemojax.metrics.statistics import CELL, RANDOM, patient_sums
 
 _DICE = statistics.FIGURES.index("dice")
@@ -132,4 +131,3 @@ def patient_dice(rows: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
     cells = cells[cells["method"].isin(slices.index[slices == slices.max()])]
     sums = patient_sums(cells, ["method"])
     return sums.groupby(["patient", "method"], observed=True)["patient_dice"].mean().unstack("method")
-

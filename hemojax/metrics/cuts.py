@@ -53,8 +53,8 @@ def select_thresholds(counts: pd.DataFrame, split: str = "validation") -> pd.Dat
     Raises:
         UserError: No slice of the split has a mask.
     """
-    drawn = (counts["split"] == split) & _drawn(counts)
-    pooled = counts.loc[drawn, [*MAP, "threshold", *PIXELS]]
+    kept = (counts["split"] == split) & drawn(counts)
+    pooled = counts.loc[kept, [*MAP, "threshold", *PIXELS]]
     if pooled.empty:
         raise UserError(f"no slice of the {split} split has a mask, so no threshold can be selected on it")
     pooled = pooled.astype(dict.fromkeys(PIXELS, "int64"))  # sums of int32 may overflow
@@ -74,8 +74,8 @@ def cut(counts: pd.DataFrame, maps: pd.DataFrame, lesions: pd.DataFrame) -> pd.D
 
     Returns:
         One row a (slice, stage, method, seed, mask, rule): the slice, `rule`, `threshold`, counts of pixels and boxes
-        there, the map's own figures (MAP_FIGURES), `area_mm2` and `subtypes` of the mask, `drawn` (the mask is not
-        empty), `called` (the classifier calls the slice positive), `size` (of the grid), `baseline`. Numbers are
+        there, the map's own figures (MAP_FIGURES), `area`, `area_mm2` and `subtypes` of the mask, `drawn` (the mask is
+        not empty), `called` (the classifier calls the slice positive), `size` (of the grid), `baseline`. Numbers are
         float64, missing ones NaN. Rows of "oracle (leaky)" are of the test split.
 
     Raises:
@@ -84,7 +84,7 @@ def cut(counts: pd.DataFrame, maps: pd.DataFrame, lesions: pd.DataFrame) -> pd.D
     parts = [counts[counts["threshold"] == 0.5].assign(rule=FIXED)]
     selected = {VALIDATION: select_thresholds(counts)}
     test = counts[counts["split"] == "test"]
-    if _drawn(test).any():
+    if drawn(test).any():
         selected[ORACLE] = select_thresholds(test, "test")
     for rule, thresholds in selected.items():
         table = test if rule == ORACLE else counts
@@ -92,17 +92,17 @@ def cut(counts: pd.DataFrame, maps: pd.DataFrame, lesions: pd.DataFrame) -> pd.D
     counted = [*PIXELS, *BOXES, *HITS]
     otsu = {f"otsu_{name}": name for name in counted} | {"otsu": "threshold"}
     parts.append(maps.drop(columns=MAP_FIGURES).rename(columns=otsu).assign(rule=OTSU))
-    rows = pd.concat([part.drop(columns="pointing", errors="ignore") for part in parts], ignore_index=True)
+    rows = pd.concat(parts, ignore_index=True)
     rows = rows.merge(maps[[*SLICE, *MAP, *MAP_FIGURES]], on=[*SLICE, *MAP])
-    rows = rows.merge(lesions[[*SLICE, "mask", "area_mm2", "subtypes", "called"]], on=[*SLICE, "mask"])
-    rows["drawn"] = _drawn(rows)
+    rows = rows.merge(lesions[[*SLICE, "mask", "area", "area_mm2", "subtypes", "called"]], on=[*SLICE, "mask"])
+    rows["drawn"] = drawn(rows)
     return rows.astype(dict.fromkeys([*counted, *MAP_FIGURES, "threshold"], "float64"))
 
 
 def of_population(rows: pd.DataFrame, population: str) -> pd.DataFrame:
     """The rows of the slices that count."""
-    drawn, called = rows["drawn"].to_numpy(bool), rows["called"].to_numpy(bool)
-    keep = {DRAWN: drawn, TRUE_POSITIVES: drawn & called, WITH_FALSE: drawn | called}[population]
+    there, called = rows["drawn"].to_numpy(bool), rows["called"].to_numpy(bool)
+    keep = {DRAWN: there, TRUE_POSITIVES: there & called, WITH_FALSE: there | called}[population]
     return rows[keep]
 
 
@@ -112,5 +112,6 @@ def tertiles(area: pd.Series) -> pd.Series:
     return pd.Series(np.array(("small", "medium", "large"))[np.searchsorted(edges, area)], index=area.index)
 
 
-def _drawn(rows: pd.DataFrame) -> pd.Series:
+def drawn(rows: pd.DataFrame) -> pd.Series:
+    """Whether the mask is not empty in each row's slice."""
     return (rows["tp"] > 0) | (rows["fn"] > 0)  # their sum might overflow

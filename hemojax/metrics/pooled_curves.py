@@ -17,7 +17,7 @@ _AT_ONCE = 500
 def summarise(
     table: pd.DataFrame, cells: pd.DataFrame, resamples: int = bootstrap.RESAMPLES, split: str = "test"
 ) -> pd.DataFrame:
-    """Pooled `pxap` and `auroc` of some cells, seeds averaged, with their 95 % intervals over patients.
+    """Pooled `pxap` and `pixel_auroc` of some cells, seeds averaged, with their 95 % intervals over patients.
 
     Args:
         table: The curves table.
@@ -26,7 +26,8 @@ def summarise(
         split: Which.
 
     Returns:
-        One row a cell: mask, stage, method, pxap, pxap_low, pxap_high, auroc, auroc_low, auroc_high.
+        One row a cell: mask, stage, method, pxap, pxap_low, pxap_high, pixel_auroc, pixel_auroc_low,
+        pixel_auroc_high.
     """
     keys = ["mask", "stage", "method"]
     rows = table[table["split"] == split].merge(cells[keys].drop_duplicates(), on=keys)
@@ -42,7 +43,7 @@ def summarise(
         px, area = np.mean(points, axis=0)[:, 0]
         ends = bootstrap.interval(np.mean(drawn, axis=0))
         found.append((*key, px, *ends[:, 0], area, *ends[:, 1]))
-    names = [f"{figure}{end}" for figure in ("pxap", "auroc") for end in ("", "_low", "_high")]
+    names = [f"{figure}{end}" for figure in ("pxap", "pixel_auroc") for end in ("", "_low", "_high")]
     return pd.DataFrame(found, columns=[*keys, *names])
 
 

@@ -18,22 +18,24 @@ CELL = ["split", "mask", "stage", "method"]
 ROW = [*CELL, "rule", "population"]
 RANDOM = "randomcam"
 
-_SLICE_RATIOS = {
+_SLICE_RATIOS: dict[str, tuple[Any, list[str]]] = {
     "slice_dice": (overlap.dice, PIXELS),
     "slice_iou": (overlap.iou, PIXELS),
     "slice_precision": (overlap.precision, ["tp", "fp"]),
     "slice_recall": (overlap.recall, ["tp", "fn"]),
 }
-_POOLED = {name.removeprefix("slice_"): ratio for name, ratio in _SLICE_RATIOS.items()} | {
+_POOLED: dict[str, tuple[Any, list[str]]] = {
+    name.removeprefix("slice_"): ratio for name, ratio in _SLICE_RATIOS.items()
+} | {
     "box_dice": (overlap.dice, BOXES),
     "box_iou": (overlap.iou, BOXES),
 }
 _MEANS = [*_SLICE_RATIOS, "patient_dice", *HITS, *MAP_FIGURES, "threshold"]
 FIGURES = [*_POOLED, *_MEANS]
-"""Every figure of a row: `dice`, `iou`, `precision`, `recall` pooled over all pixels, `box_dice`, `box_iou` over those of
-filled boxes; `slice_...` means over slices (precision over those where something is predicted), `patient_dice` the mean
-of pooled Dice over patients; `box_loose`, `box_strict` shares of slices hit, `box_best` the mean IoU of the best pair of
-boxes; `pointing`, `pointing_near`, `energy`, `rank`, `auroc`, `ap` means over slices whose mask is not empty."""
+"""Every figure of a row: `dice`, `iou`, `precision`, `recall` pooled over all pixels, `box_dice`, `box_iou` over those
+of filled boxes; `slice_...` means over slices (precision over those where something is predicted), `patient_dice` the
+mean of pooled Dice over patients; `box_loose`, `box_strict` shares of slices hit, `box_best` the mean IoU of the best
+pair of boxes; `pointing`, `pointing_near`, `energy`, `rank`, `auroc`, `ap` means over slices with a mask."""
 
 _SUMS = [*PIXELS, *BOXES, *_MEANS, *(f"n_{name}" for name in _MEANS)]
 

@@ -14,9 +14,8 @@ def in_words(slices: pd.DataFrame) -> list[str]:
         return []
     area = classification.auroc(test["truth"].to_numpy(bool), test["logit"].to_numpy(np.float64))
     seen = f"{len(test)} slices of {test['patient'].nunique()} patients"
-    return [
-        f"The classifier tells slices with and without a haemorrhage apart with AUROC **{number(area)}** on test ({seen})."
-    ]
+    words = "The classifier tells slices with and without a haemorrhage apart with AUROC "
+    return [f"{words}**{number(area)}** on test ({seen})."]
 
 
 def classifier(slices: pd.DataFrame) -> Section:

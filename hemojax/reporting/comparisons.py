@@ -1,7 +1,7 @@
 """Is the difference real? The report's words on paired differences and ranks."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, SupportsFloat
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -58,8 +58,9 @@ def ranks(found: Ranks, mask: str) -> Section:
     table = pd.DataFrame({"method": found.mean.index, "mean rank": found.mean.map(lambda r: number(r, 2)).to_numpy()})
     table["patients"] = str(found.patients)
     text = (
-        f"Rank of each method's pooled Dice within a patient, mean over {found.patients} patients, 1 the best. Friedman "
-        f"p = {number(found.p, 4)}; mean ranks closer than {number(found.critical, 2)} are not told apart (Nemenyi, 5 %)."
+        f"Rank of each method's pooled Dice within a patient, mean over {found.patients} patients, 1 the best. "
+        f"Friedman p = {number(found.p, 4)}; mean ranks closer than {number(found.critical, 2)} are not told apart "
+        "(Nemenyi, 5 %)."
     )
     return Section(f"{mask}: ranks over patients", (text,), table, figure=f"figures/ranks_{mask}.png")
 
@@ -76,8 +77,8 @@ def critical_difference(found: Ranks, mask: str) -> Figure:
     axes.set_ylim(height, 0)
     axes.set_axis_off()
 
-    def place(rank: float) -> float:
-        return 2.1 + 3.8 * (rank - 1) / max(count - 1, 1)
+    def place(rank: SupportsFloat) -> float:
+        return 2.1 + 3.8 * (float(rank) - 1) / max(count - 1, 1)
 
     top = 0.85
     figure.text(0.01, 1 - 0.1 / height, f"Mean ranks over {found.patients} patients: {mask}", weight="bold", va="top")
@@ -86,7 +87,9 @@ def critical_difference(found: Ranks, mask: str) -> Figure:
         axes.plot([place(tick)] * 2, [top - 0.06, top], color="black", linewidth=1)
         axes.text(place(tick), top - 0.09, str(tick), ha="center", va="bottom", fontsize=8)
     span = place(1 + found.critical) - place(1)
-    axes.text(7.9, 0.22, f"bars: not told apart (Nemenyi, critical difference {found.critical:.2f})", ha="right", fontsize=8)
+    axes.text(
+        7.9, 0.22, f"bars: not told apart (Nemenyi, critical difference {found.critical:.2f})", ha="right", fontsize=8
+    )
     if span <= 3.8:
         axes.plot([place(1), place(1) + span], [0.5, 0.5], color="#e8432e", linewidth=2)
     for level, (first, last) in enumerate(bars):

@@ -98,18 +98,18 @@ def without_threshold(
 
     Args:
         judged: rows of `statistics.summarise` on test.
-        curves: of `curves.summarise`: pooled `auroc` and `pxap` with intervals.
+        curves: of `curves.summarise`: pooled `pxap` and `pixel_auroc` with intervals.
         box_accuracy: MaxBoxAccV2, a row a (mask, stage, method).
         best: of `statistics.best_stages`.
         mask: the mask target.
     """
     keys = ["mask", "stage", "method"]
     rows = best.loc[best["mask"] == mask, keys].merge(judged, on=keys)
-    rows = rows.merge(curves, on=keys, suffixes=("", "_pooled")).merge(box_accuracy, on=keys, how="left")
+    rows = rows.merge(curves, on=keys).merge(box_accuracy, on=keys, how="left")
     rows = rows.sort_values("pxap", ascending=False, kind="stable")
     table = rows[["method", "stage"]].copy()
     table["PxAP"] = [interval(row, "pxap") for _, row in rows.iterrows()]
-    table["AUROC"] = [interval(row, "auroc_pooled") for _, row in rows.iterrows()]
+    table["AUROC"] = [interval(row, "pixel_auroc") for _, row in rows.iterrows()]
     shown = {
         "AP/slice": "ap",
         "AUROC/slice": "auroc",
@@ -160,10 +160,14 @@ def strata(rows: pd.DataFrame, mask: str, choice: Mapping[str, Any], resamples: 
     """
     of_mask = rows[(rows["mask"] == mask) & rows["drawn"]]
     of_cell = of_mask[(of_mask["stage"] == choice["stage"]) & (of_mask["method"] == choice["method"])]
-    third = cuts.tertiles(of_cell["area_mm2"])
-    groups = {f"{name} ({_range(of_cell['area_mm2'][third == name])})": third == name for name in _THIRDS}
+    known = of_cell["area_mm2"].notna().all()
+    area, unit = (of_cell["area_mm2"], "mm2") if known else (of_cell["area"], "pixels")
+    third = cuts.tertiles(area)
+    groups = {f"{name} ({_range(area[third == name])} {unit})": third == name for name in _THIRDS}
     names = of_cell["subtypes"].str.split(",")
-    groups |= {name: names.map(lambda n, name=name: name in n) for name in sorted({n for row in names for n in row if n})}
+    groups |= {
+        name: names.map(lambda n, name=name: name in n) for name in sorted({n for row in names for n in row if n})
+    }
     parts = []
     for name, keep in groups.items():
         if keep.any():
@@ -229,4 +233,4 @@ _ORDER = [*cuts.POPULATIONS, *cuts.RULES]
 
 
 def _range(area: pd.Series) -> str:
-    return f"{area.min():.0f} to {area.max():.0f} mm2" if len(area) else "none"
+    return f"{area.min():.0f} to {area.max():.0f}" if len(area) else "none"

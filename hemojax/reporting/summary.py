@@ -15,7 +15,6 @@ from hemojax.errors import UserError
 from hemojax.metrics import bootstrap, boxes, comparison, cuts, pooled_curves, statistics
 from hemojax.metrics.cuts import Protocol
 from hemojax.reporting import classifier, comparisons, figures, localization, looks, reliability, sections
-from hemojax.reporting import faithfulness as faithful
 from hemojax.reporting.sections import Section
 from hemojax.reporting.tables import read_json, read_table, write_text
 
@@ -23,7 +22,7 @@ WIDTH = 120
 
 
 class Results(NamedTuple):
-    """The result tables of a run, as `hemojax.reporting.tables` describes them; those in the second half may be None."""
+    """The result tables of a run, see `hemojax.reporting.tables`; a run may leave out those that are None here."""
 
     slices: pd.DataFrame
     counts: pd.DataFrame
@@ -71,7 +70,9 @@ def report(folder: Path, console: Console, resamples: int = bootstrap.RESAMPLES)
     protocol = cuts.PROTOCOLS[run["config"]["eval"]["protocol"]]
     rows = cuts.cut(results.counts, results.maps, results.lesions)
     summary = statistics.summarise(rows, resamples)
-    judged_rows = cuts.of_population(rows[(rows["rule"] == protocol.rule) & (rows["split"] == "test")], protocol.population)
+    judged_rows = cuts.of_population(
+        rows[(rows["rule"] == protocol.rule) & (rows["split"] == "test")], protocol.population
+    )
     paired = {
         "against_randomcam": comparison.against_random(judged_rows, resamples),
         "against_chosen": comparison.against_chosen(
@@ -127,8 +128,6 @@ def _sections(
         yield localization.volume_errors(results.volumes)
     if results.sanity is not None:
         yield looks.sanity(results.sanity)
-    if results.faithfulness is not None:
-        yield faithful.faithfulness(results.faithfulness)
     yield from _galleries(folder)
 
 
@@ -151,8 +150,8 @@ def _headline(
     patients = judged["patients"].max()
     if patients < bootstrap.FEWEST:
         text.append(
-            f"WARNING: {patients} test patients. Intervals from fewer than {bootstrap.FEWEST} are too narrow: read them "
-            "as a hint."
+            f"WARNING: {patients} test patients. Intervals from fewer than {bootstrap.FEWEST} are too narrow: read "
+            "them as a hint."
         )
     return Section("Headline", tuple(text), brief=())
 

@@ -16,6 +16,11 @@ A table's kind is the beginning of its file's name, up to the first `-` or `.`: 
   `truth` of the first label (-1 where not known), and `called`: some logit is above 0.
 - `volumes`: a (test case, stage, method, seed, mask) at one threshold, over its explained slices.
 - `timings`: a (stage, method, what) that was timed, with compilation apart.
+- `removal`: a (slice, mask, fill, label): the logit of the slice, and with the mask filled from the "surroundings" or
+  from the "other side".
+- `position`: a (slice, label). `score` is the share of positives among training slices at about that height.
+- `sanity`: a (slice, stage, method, depth): likeness to the original map of the one with `depth` parts of the network
+  randomised, from the head to the link `randomised`.
 """
 
 import json
@@ -47,7 +52,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         _SLICE
         | _MAP
         | {"target": _TEXT, "threshold": _REAL}
-        | {"tp": _COUNT, "fp": _COUNT, "fn": _COUNT, "pointing": _FLAG, "size": pa.int16(), "baseline": _FLAG},
+        | {"tp": _COUNT, "fp": _COUNT, "fn": _COUNT, "size": pa.int16(), "baseline": _FLAG},
         {"box_tp": _COUNT, "box_fp": _COUNT, "box_fn": _COUNT, "box_loose": _FLAG, "box_strict": _FLAG}
         | {"box_best": _REAL},
     ),
@@ -79,6 +84,15 @@ SCHEMAS: dict[str, pa.Schema] = {
     "volumes": _schema(
         {"run": _TEXT, "case": _TEXT, "patient": _TEXT, "split": _TEXT} | _MAP | {"threshold": _REAL},
         {"hd95": _REAL, "predicted_ml": _REAL, "true_ml": _REAL},
+    ),
+    "removal": _schema(
+        {**_SLICE, "mask": _TEXT, "fill": _TEXT, "label": _TEXT, "logit": _REAL, "filled_logit": _REAL}, {}
+    ),
+    "position": _schema({**_SLICE, "label": _TEXT, "truth": pa.int8(), "score": _REAL}, {}),
+    "sanity": _schema(
+        {**_SLICE, "stage": _TEXT, "method": _TEXT, "randomised": _TEXT, "depth": _COUNT}
+        | {"spearman": _REAL, "ssim": _REAL},
+        {},
     ),
 }
 

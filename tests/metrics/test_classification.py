@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics as sklearn_metrics
+from sklearn.calibration import calibration_curve
 
 from hemojax.metrics import classification
 
@@ -63,3 +64,36 @@ def test_no_threshold_has_a_better_f1_than_the_chosen_one(truth, logits):
 def test_the_threshold_lies_between_two_logits():
     assert classification.f1_threshold(np.array([1, 1, 0]), np.array([3.0, 2.0, 1.0])) == 1.5
     assert classification.f1_threshold(np.array([1, 1]), np.array([3.0, 2.0])) == 1.5
+
+
+def test_calibration_of_a_worked_example():
+    # Two bins: (0.2, 0.4) with one positive of two, and (0.9) with none.
+    truth, logits = np.array([1, 0, 0]), np.log(np.array([0.2, 0.4, 0.9]) / (1 - np.array([0.2, 0.4, 0.9])))
+    found = classification.reliability(truth, logits, bins=2)
+    np.testing.assert_array_equal(found.cases, [2, 1])
+    np.testing.assert_allclose(found.probability, [0.3, 0.9])
+    np.testing.assert_allclose(found.frequency, [0.5, 0])
+    error = classification.expected_calibration_error(truth, logits, bins=2)
+    assert error == pytest.approx((2 * 0.2 + 1 * 0.9) / 3)
+    assert classification.brier(truth, logits) == pytest.approx((0.64 + 0.16 + 0.81) / 3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(TRUTH, hnp.arrays(np.float64, 12, elements=st.floats(-9, 9)))
+def test_reliability_and_brier_score_are_scikit_learns(truth, logits):
+    probability = 1 / (1 + np.exp(-logits))
+    found = classification.reliability(truth, logits)
+    frequency, mean = calibration_curve(truth, probability, n_bins=15)
+    np.testing.assert_allclose(found.frequency[found.cases > 0], frequency)
+    np.testing.assert_allclose(found.probability[found.cases > 0], mean)
+    expected = found.cases[found.cases > 0] @ abs(frequency - mean) / len(truth)
+    assert classification.expected_calibration_error(truth, logits) == pytest.approx(expected)
+    theirs = sklearn_metrics.brier_score_loss(truth, probability, labels=[0, 1])
+    assert classification.brier(truth, logits) == pytest.approx(theirs)
+
+
+def test_calibration_without_a_case_is_nan():
+    none = np.zeros(0, bool), np.zeros(0)
+    assert np.isnan(classification.expected_calibration_error(*none))
+    assert np.isnan(classification.brier(*none))
+    assert np.isnan(classification.reliability(*none).frequency).all()

@@ -26,7 +26,7 @@ def counts(box_tp):
         "stage": "stage2",
         "method": "gradcam",
     }
-    row |= {"seed": 0, "mask": "lesion", "target": "any", "threshold": 0.5, "tp": 1, "fp": 2, "fn": 3, "pointing": True}
+    row |= {"seed": 0, "mask": "lesion", "target": "any", "threshold": 0.5, "tp": 1, "fp": 2, "fn": 3}
     row |= {"box_best": 0.25, "box_fp": 5, "box_fn": 6, "box_loose": True, "size": 192, "baseline": False}
     frame = pd.DataFrame([row] * len(box_tp))
     frame["box_tp"] = pd.array(box_tp, dtype="Int32")

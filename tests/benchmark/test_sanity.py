@@ -1,0 +1,125 @@
+"""Cascading randomisation of tiny networks with random "trained" weights."""
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+from benchmark import bright_heads
+from flax import traverse_util
+
+from configs import base
+from hemojax.benchmark import explanations, sanity
+from hemojax.models.efficientnet import EfficientNet, StageSpec
+from hemojax.models.resnet import ResNet
+from hemojax.reporting import tables
+from hemojax.training import state
+
+TABLE = (StageSpec(False, 6, 1, 8, 1), StageSpec(False, 4, 2, 12, 1))
+NETWORKS = {"resnet": ResNet(1, depths=(1, 1)), "efficientnet": EfficientNet(1, table=TABLE, stem=8, head=16)}
+
+
+def flat(variables):
+    return traverse_util.flatten_dict(variables)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_variable_belongs_to_one_part(name):
+    network = NETWORKS[name]
+    everything = jax.eval_shape(lambda: state.initialise(network, 32, 3, jax.random.key(0)))
+    parts = sanity.parts(network, 32, 3)
+    assert tuple(parts) == (*network.links, sanity.HEAD)
+    assert sum(map(len, parts.values())) == len(flat(everything))
+    assert frozenset().union(*parts.values()) == frozenset(flat(everything))
+    if name == "resnet":
+        assert {names[1] for names in parts["stem"]} == {"conv1", "bn1"}
+        assert parts[sanity.HEAD] == {("params", "fc", "kernel"), ("params", "fc", "bias")}
+
+
+def test_the_cascade_goes_down_and_never_back():
+    network = NETWORKS["efficientnet"]
+    shapes = jax.eval_shape(lambda: state.initialise(network, 32, 3, jax.random.key(0)))
+    trained, fresh = (jax.tree.map(lambda leaf, v=value: np.full(leaf.shape, v), shapes) for value in (1.0, 2.0))
+    parts = sanity.parts(network, 32, 3)
+    given = {}
+
+    def statistics(variables):
+        given.update(variables)
+        return jax.tree.map(lambda leaf: leaf - 7, fresh["batch_stats"])
+
+    done = set()
+    for part, variables in sanity.cascade(trained, fresh, parts, statistics):
+        done |= parts[part]
+        for name, value in flat(variables).items():
+            expected = flat(fresh if name in done else trained)[name]
+            expected = expected - 7 if name in done and name[0] == "batch_stats" else expected
+            np.testing.assert_array_equal(value, expected)
+        np.testing.assert_array_equal(
+            flat({"params": given["params"]})["params", "features_0", "0", "kernel"],
+            flat(variables)["params", "features_0", "0", "kernel"],
+        )
+    assert done == set(flat(trained))
+
+
+def test_statistics_are_those_with_which_training_would_normalise():
+    network, images = ResNet(1, depths=(1,)), np.random.default_rng(0).random((4, 32, 32, 3), np.float32)
+    variables = state.initialise(network, 32, 3, jax.random.key(0))
+    train = jax.jit(lambda x: network.apply(variables, x, train=True, mutable=["batch_stats"])[0])
+    infer = jax.jit(lambda v, x: network.apply(v, x))
+    expected, found = train(images), sanity.statistics_of(network, images)(variables)
+    # Running variances are unbiased, those of training are not: n / (n - 1), n = 4 * 8 * 8 at the last stage.
+    np.testing.assert_allclose(infer({**variables, "batch_stats": found}, images), expected, atol=0.03)
+    assert abs(infer(variables, images) - expected).max() > 0.1
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    config, network = base.get_config(), NETWORKS["resnet"]
+    config.data.size = config.eval.size = 32
+    config.eval.sanity.slices = 2
+    with config.unlocked():
+        config.data.masks = {"lesion": (1, 2)}
+    folder = bright_heads.prepare(tmp_path_factory.mktemp("records") / "records")
+    slices = explanations.lesion_slices(folder, config.data.masks)
+    rng, shapes = np.random.default_rng(0), jax.eval_shape(lambda: state.initialise(network, 32, 3, jax.random.key(0)))
+    variables = jax.tree.map(lambda leaf: (1 + rng.standard_normal(leaf.shape)).astype(np.float32) / 10, shapes)
+    variables["batch_stats"] = jax.tree.map(abs, variables["batch_stats"])
+    logits = slices[["case", "slice"]].assign(label="any", logit=1.0)
+    cells = pd.DataFrame(
+        [
+            ("gradcam", "stage1"),
+            ("eigencam", "stage1"),
+            ("cam", "stage2"),
+            ("ablationcam", "stage1"),
+            ("randomcam", "stem"),
+        ],
+        columns=["method", "stage"],
+    ).assign(mask="lesion", threshold=0.5)
+    cells = pd.concat([cells, cells.assign(mask="other")])
+    return config, network, variables, folder, slices, logits, cells
+
+
+def test_a_map_of_activations_stays_until_its_stage_is_reached(compared, tmp_path):
+    config, *rest = compared
+    table = sanity.compare(config, *rest)
+    assert set(zip(table["method"], table["stage"], strict=True)) == {
+        ("gradcam", "stage1"),
+        ("eigencam", "stage1"),
+        ("cam", "stage2"),
+    }
+    assert table.groupby(["method", "depth"]).size().eq(2).all()
+    assert table.drop_duplicates("depth")["randomised"].tolist() == [sanity.HEAD, "stage2", "stage1", "stem"]
+    eigen = table[table["method"] == "eigencam"].groupby("depth")[["spearman", "ssim"]].mean()
+    assert eigen.loc[[1, 2]].to_numpy() == pytest.approx(1, abs=1e-6)
+    assert (eigen.loc[[3, 4]] < 0.99).all(axis=None)
+    assert (table.loc[table["method"] == "cam", "spearman"] < 0.9999).all()
+    tables.write_table(tmp_path / "sanity.parquet", table.assign(run="r"))
+    assert len(tables.read_table(tmp_path / "sanity.parquet")) == 3 * 4 * 2
+
+
+def test_no_slices_no_rows(compared, tmp_path):
+    config, *rest = compared
+    config = config.copy_and_resolve_references()
+    config.eval.sanity.slices = 0
+    table = sanity.compare(config, *rest)
+    assert table.empty
+    tables.write_table(tmp_path / "sanity.parquet", table.assign(run=pd.Series(dtype=str)))
