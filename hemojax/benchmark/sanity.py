@@ -1,7 +1,7 @@
 """Do the maps explain this classifier? Cascading parameter randomisation (Adebayo et al. 2018, arXiv:1810.03292).
 
-From the head down, part by part, parameters become those of a fresh network. A map that stays as it was does not depend
-on what the classifier has learnt.
+From the classifying layer down, part by part, parameters become those of a fresh network. A map that stays as it was
+does not depend on what the classifier has learnt.
 
 Batch statistics become those that the slices have in the randomised network. With those that a network begins with
 (mean 0, variance 1) nothing would be normalised: a deep network saturates, every gradient is 0, every gradient method
@@ -33,7 +33,7 @@ from hemojax.progress import Progress
 from hemojax.training import state
 from hemojax.training.state import Variables
 
-HEAD = "classifier"
+CLASSIFIER = "classifier"
 SHARE_OF_A_BATCH = 0.1  # in the running statistics, see `models.layers.BatchNorm`
 KEYS = ["stage", "method"]
 
@@ -67,8 +67,8 @@ def compare(
 
     Returns:
         a row for each slice, stage, method and depth: case, patient, slice, split, stage, method, randomised, depth
-        (parts randomised: 1 is the head alone), spearman (at the stage's own resolution) and ssim (on the grid of
-        `eval.size` pixels). A map that became constant has no order: its rank correlation is 0.
+        (parts randomised: 1 is what follows the last link alone), spearman (at the stage's own resolution) and ssim (on
+        the grid of `eval.size` pixels). A map that became constant has no order: its rank correlation is 0.
     """
     cells = cells[~cells["method"].isin([name for name, m in METHODS.items() if m.needs & explanations.COSTLY])]
     cells = cells.loc[cells["method"] != RANDOM, KEYS].drop_duplicates()
@@ -103,7 +103,7 @@ def compare(
 
 
 def parts(network: StagedNetwork, size: int, channels: int) -> dict[str, frozenset[Name]]:
-    """Which variables each link has, in the order of the data, and at last HEAD, what follows the last link.
+    """Which variables each link has, in the order of the data, and at last CLASSIFIER, what follows the last link.
 
     Args:
         network: the classifier.
@@ -117,7 +117,7 @@ def parts(network: StagedNetwork, size: int, channels: int) -> dict[str, frozens
         run = partial(network.init_with_output, after=after, until=link)
         x, touched = jax.eval_shape(run, jax.random.key(0), x)
         kept = {name: touched.get(name, {}) for name in ("params", "batch_stats")}
-        found[link or HEAD] = frozenset(traverse_util.flatten_dict(kept))
+        found[link or CLASSIFIER] = frozenset(traverse_util.flatten_dict(kept))
         after = link
     return found
 

@@ -217,7 +217,7 @@ def gallery(arrays: Mapping[str, Shaped[np.ndarray, "..."]], mask: str) -> Figur
     for row, index in zip(grid, chosen, strict=True):
         ct, truth, heat = (arrays[name][index] for name in ("ct", "truth", "heat"))
         predicted = heat > arrays["threshold"][index]
-        top, left, side = _square(ct)
+        top, left, side = square(ct)
         for axes, map_2d in zip(row, (None, None, heat, None), strict=True):
             overlay(axes, ct, map_2d, window=(0.0, 255.0))
             axes.set_xlim(left - 0.5, left + side - 0.5)
@@ -239,7 +239,7 @@ def gallery(arrays: Mapping[str, Shaped[np.ndarray, "..."]], mask: str) -> Figur
     return figure
 
 
-def _square(ct: Real[np.ndarray, "rows columns"]) -> tuple[int, int, int]:
+def square(ct: Real[np.ndarray, "rows columns"]) -> tuple[int, int, int]:
     """Top, left and side of the square around the head, so that small bleeds are not lost in the air around it."""
     window = head_window(ct[..., None])
     edges = [part.indices(size)[:2] for part, size in zip(window, ct.shape, strict=True)]

@@ -24,7 +24,9 @@ def reliability_diagram(slices: pd.DataFrame, label: str = "any", split: str = "
     figure.subplots_adjust(left=0.14, right=0.97, bottom=0.1, top=0.86)
     upper.plot((0, 1), (0, 1), color="0.6", linewidth=1, linestyle="--")
     filled = found.cases > 0
-    upper.plot(found.probability[filled], found.frequency[filled], color="#1f6fb4", marker="o", markersize=4)
+    # Points, without a line, and as large as their slices are many: most bins hold few.
+    area = 12 + 200 * found.cases[filled] / len(rows)
+    upper.scatter(found.probability[filled], found.frequency[filled], area, color="#1f6fb4", zorder=3, clip_on=False)
     upper.set_ylabel("share of positives", fontsize=8)
     edges = np.linspace(0, 1, len(found.cases) + 1)
     lower.bar(edges[:-1], found.cases, width=edges[1], align="edge", color="0.7", edgecolor="white")
@@ -39,5 +41,5 @@ def reliability_diagram(slices: pd.DataFrame, label: str = "any", split: str = "
     error, brier = classification.expected_calibration_error(truth, logits), classification.brier(truth, logits)
     note = f"calibration error {error:.3f}, Brier score {brier:.3f}; "
     note += f"n = {len(rows)} slices of {rows['patient'].nunique()} patients"
-    figure.text(0.14, 0.915, note, fontsize=8, color="0.35", va="top")
+    figure.text(0.14, 0.915, note, fontsize=7, color="0.35", va="top")
     return figure

@@ -20,7 +20,7 @@ A table's kind is the beginning of its file's name, up to the first `-` or `.`: 
   from the "other side".
 - `position`: a (slice, label). `score` is the share of positives among training slices at about that height.
 - `sanity`: a (slice, stage, method, depth): likeness to the original map of the one with `depth` parts of the network
-  randomised, from the head to the link `randomised`.
+  randomised, from the classifying layer down to `randomised`.
 """
 
 import json

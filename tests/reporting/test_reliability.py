@@ -11,7 +11,7 @@ def test_the_diagram_shows_each_bin_with_a_slice(tmp_path):
     other = slices.assign(split="validation", truth=1)
     figure = reliability.reliability_diagram(pd.concat([slices, other]))
     upper, lower = figure.axes
-    np.testing.assert_allclose(np.stack(upper.lines[1].get_data()), [[0.15, 0.21, 0.9], [1, 0, 0]], atol=1e-12)
+    np.testing.assert_allclose(upper.collections[0].get_offsets(), [[0.15, 1], [0.21, 0], [0.9, 0]], atol=1e-12)
     assert [bar.get_height() for bar in lower.patches if bar.get_height()] == [1, 1, 1]
     assert figure.texts[1].get_text() == "calibration error 0.653, Brier score 0.526; n = 3 slices of 2 patients"
     figures.write_figure(tmp_path / "reliability.png", figure)
