@@ -82,7 +82,7 @@ def get_config() -> ConfigDict:
     explain.threshold = -1.0
 
     speed = config.speed = ConfigDict()
-    speed.what = "networks"  # networks | layers | cams
+    speed.what = "networks"  # networks | layers | cams | metrics
     speed.networks = ("resnet18", "resnet50", "efficientnet_v2_s")
     speed.workloads = ("forward", "gradients", "training")  # of networks; gradients: of every stage
     speed.requests = ()  # of cams: names in the table (default: all)
@@ -90,4 +90,6 @@ def get_config() -> ConfigDict:
     speed.size = 224
     speed.dtype = "float32"
     speed.rounds = 7
+    speed.slices = 20  # of metrics, 66 maps each
+    speed.map_size = 512  # of metrics
     return config

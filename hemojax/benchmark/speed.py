@@ -14,7 +14,7 @@ import pandas as pd
 from ml_collections import ConfigDict
 
 from hemojax import models
-from hemojax.benchmark import cam_work, cam_workloads, workloads
+from hemojax.benchmark import cam_work, cam_workloads, metric_work, workloads
 from hemojax.benchmark.contest import Contender, Timing, contest
 from hemojax.cam.method import check_name
 from hemojax.errors import UserError
@@ -37,9 +37,9 @@ Row = dict[str, Any]
 
 
 def speed(config: ConfigDict, workdir: Path) -> None:
-    """Time networks or their layers against PyTorch, or class activation maps against its libraries.
+    """Time networks or their layers against PyTorch, maps against its libraries, or metrics against numpy.
 
-    Writes `<workdir>/results/speed-<what>.json` and `.md`, and of maps a picture, `speed-cams.png`. Where PyTorch is
+    Writes `<workdir>/results/speed-<what>.json` and `.md`, and of cams a picture, `speed-cams.png`. Where PyTorch is
     not installed, hemojax is timed alone.
 
     Raises:
@@ -58,16 +58,20 @@ def speed(config: ConfigDict, workdir: Path) -> None:
     )
     gflops = 2 * MATMUL**3 / float(peak["matmul"].seconds.min()) / 1e9
     machine = f"{jax.local_device_count()} x {jax.devices()[0].device_kind}, {os.cpu_count()} cores"
+    work = f"Batch {options.batch}, {options.size} px, {options.dtype}"
+    subjects = options.networks
+    if options.what == "metrics":
+        work, subjects = f"Maps of {options.map_size} px, {len(metric_work.THRESHOLDS)} thresholds", ("metrics",)
     heading = (
-        f"Batch {options.batch}, {options.size} px, {options.dtype}, {options.rounds} rounds, {machine}, "
+        f"{work}, {options.rounds} rounds, {machine}, "
         f"matrix product {gflops:.0f} GFLOP/s. ratio: a contender's time over hemojax's in the same round: median, "
         "lowest, highest.\n\n"
     )
     home = workdir / "results"
     rows: list[Row] = []
     text = ""
-    with Progress(f"speed: {options.what}", len(options.networks)) as progress:
-        for network in options.networks:
+    with Progress(f"speed: {options.what}", len(subjects)) as progress:
+        for network in subjects:
             for row in KINDS[options.what](options, network, gflops):
                 rows.append(row)  # and written at once: a contest takes minutes
                 text = heading + markdown_table(
@@ -178,7 +182,28 @@ def _difference(ours: Path, theirs: Path) -> float | None:
         return max((float(np.abs(mine[cell] - other[cell]).max()) for cell in other), default=None)
 
 
-KINDS = {"networks": _network_rows, "layers": _layer_rows, "cams": _cam_rows}
+def _metric_rows(options: ConfigDict, network: str, gflops: float) -> Iterator[Row]:
+    """A row a task, number of slices and contender; twice the slices show that memory does not grow with them."""
+    for (task, contenders), times in itertools.product(metric_work.TASKS.items(), (1, 2)):
+        slices = times * max(1, round(metric_work.SHARE[task] * options.slices))
+        shared = {"task": task, "slices": slices, "size": options.map_size}
+        ways = [Contender(w, "hemojax.benchmark.metric_work:parts", shared | {"contender": w}) for w in contenders]
+        timings = contest(ways, options.rounds, warm=False)  # a part takes seconds
+        for name in timings:
+            figures = _figures(timings, name, 0)
+            maps = slices * metric_work.METHODS * metric_work.STAGES
+            yield {
+                "metric": task,
+                "slices": slices,
+                "maps": maps,
+                "contender": name,
+                **figures,
+                "ms a map": 1000 * figures["seconds"] / maps,
+                "peak MiB": timings[name].peak_mib,
+            }
+
+
+KINDS = {"networks": _network_rows, "layers": _layer_rows, "cams": _cam_rows, "metrics": _metric_rows}
 
 
 def _contenders(

@@ -19,6 +19,7 @@ import pytest
 from configs import smoke
 from hemojax.benchmark import localization
 from hemojax.errors import UserError
+from hemojax.reporting import tables
 from hemojax.training import loop
 
 ROOT = Path(__file__).parents[2]
@@ -70,6 +71,14 @@ def test_results_are_complete(workdir):
     assert (areas == 1).all()
     assert counts.loc[counts["threshold"] == np.float32(0.5), "box_tp"].notna().all()
     results = workdir / "results"
+    maps, curves, lesions = (tables.read_table(results / f"{name}.parquet") for name in ("maps", "curves", "lesions"))
+    assert len(maps) * 51 == len(counts)
+    assert (maps["otsu_tp"] + maps["otsu_fn"]).gt(0).eq(maps["auroc"].notna()).all()
+    assert curves["inside"].map(len).eq(1024).all()
+    pixels = maps[maps["auroc"].notna()].groupby(["patient", "stage", "method", "seed", "mask"]).size() * 64**2
+    summed = curves.set_index(["patient", "stage", "method", "seed", "mask"])
+    assert (summed["inside"].map(sum) + summed["outside"].map(sum)).sort_index().eq(pixels.sort_index()).all()
+    assert set(lesions["case"]) == set(counts["case"])
     for name in ("summary.md", "summary.csv", "chosen.json", "run.json", "figures/dice_haemorrhage.png"):
         assert (results / name).stat().st_size > 100
     assert json.loads((results / "run.json").read_text())["versions"]["jax"]
