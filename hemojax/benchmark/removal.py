@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from hemojax.benchmark import explanations
 from hemojax.cam import random
 from hemojax.data import hounsfield, loader, records
+from hemojax.data.case import in_target
 from hemojax.files import replacing
 from hemojax.metrics import midline, position, removal
 from hemojax.models.staged import StagedNetwork
@@ -136,7 +137,7 @@ def _filled(config: ConfigDict, folder: Path, index: pd.DataFrame, progress: Pro
         # A sagittal slice has no other side.
         lines = [midline.find(hu, axis) for axis, letter in enumerate(row.axes[:2]) if letter in "LR"]
         for name, values in config.data.masks.items():
-            mask = np.isin(record["mask"], tuple(values))
+            mask = in_target(record["mask"], tuple(values))
             if mask.any():
                 found = {"": hu.astype(np.float32), SURROUNDINGS: removal.fill_from_surroundings(hu, mask, seed)}
                 for line in lines:
@@ -168,7 +169,7 @@ def _rows(filled: Filled, logits: dict[str, Float32[np.ndarray, " l"]], labels: 
 
 
 def _examples(rows: pd.DataFrame, number: int) -> set[tuple[str, int]]:
-    chosen = explanations.spread(rows, number) if number else rows.iloc[:0]
+    chosen = explanations.spread(rows.assign(lesion=True), number) if number else rows.iloc[:0]
     return set(zip(chosen["case"], chosen["slice"], strict=True))
 
 

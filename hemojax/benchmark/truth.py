@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from hemojax.benchmark import baselines
 from hemojax.data import loader, records
+from hemojax.data.case import in_target
 from hemojax.metrics.volumes import Spacing
 
 
@@ -45,7 +46,7 @@ class Slices:
     def masks(self, split: str, record: int) -> Bool[np.ndarray, "m s s"]:
         """The masks of one record."""
         drawn = self._source(split)[record]["mask"]
-        return np.stack([loader.resize_mask(np.isin(drawn, values), self._size) for values in self._masks])
+        return np.stack([loader.resize_mask(in_target(drawn, values), self._size) for values in self._masks])
 
 
 def mean_training_mask(folder: Path, truth: Slices) -> Float[np.ndarray, "s s"]:

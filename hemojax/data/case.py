@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from jaxtyping import Int8, Int16, Shaped, UInt8
+from jaxtyping import Bool, Int, Int8, Int16, Shaped, UInt16
 from nibabel.filebasedimages import ImageFileError
 
 from hemojax.errors import UserError
@@ -18,6 +18,9 @@ LABELS = ("any", "EPH", "SDH", "SAH", "IPH", "IVH")
 
 BHSD_SUBTYPES = {"EPH": (1,), "IPH": (2,), "IVH": (3,), "SAH": (4,), "SDH": (5,)}
 """Mask integers of the five subtypes in BHSD, which the phantom follows."""
+
+BOXED = 256
+"""Added to the mask's integers inside the boxes that an expert drew; as a mask target it stands for these boxes."""
 
 SPLITS = ("train", "validation", "test")
 
@@ -38,7 +41,8 @@ class Case:
         patient: splits never separate two cases of one patient.
         split: one of SPLITS, or None where the data set does not say.
         hu: the volume in HU, slices on the last axis.
-        mask: integers of the expert's mask, 0 elsewhere; all 0 where nothing was drawn.
+        mask: integers of the expert's mask, 0 elsewhere; all 0 where nothing was drawn. Inside an expert's box BOXED is
+            added.
         labels: a row a slice, columns as in LABELS.
         slices: the scan's own number of each slice (0-based).
         axes: towards which side of the body the index of each axis grows, as nibabel's codes, e.g. "LPS".
@@ -49,7 +53,7 @@ class Case:
     patient: str
     split: str | None
     hu: Int16[np.ndarray, "h w n"]
-    mask: UInt8[np.ndarray, "h w n"]
+    mask: UInt16[np.ndarray, "h w n"]
     labels: Int8[np.ndarray, "n 6"]
     slices: np.ndarray
     axes: str
@@ -107,7 +111,7 @@ def check_hu(path: Path, array: Shaped[np.ndarray, "h w n"]) -> Int16[np.ndarray
     return np.rint(array).astype(np.int16)
 
 
-def check_mask(path: Path, array: Shaped[np.ndarray, "h w n"], shape: tuple[int, ...]) -> UInt8[np.ndarray, "h w n"]:
+def check_mask(path: Path, array: Shaped[np.ndarray, "h w n"], shape: tuple[int, ...]) -> UInt16[np.ndarray, "h w n"]:
     """The mask's integers.
 
     Raises:
@@ -115,14 +119,48 @@ def check_mask(path: Path, array: Shaped[np.ndarray, "h w n"], shape: tuple[int,
     """
     if array.shape != shape:
         raise CaseError(path, f"the mask's shape {array.shape} is not the scan's {shape}")
-    integers = array.astype(np.uint8)
+    integers = array.astype(np.uint8).astype(np.uint16)
     if not np.array_equal(integers, array):
         raise CaseError(path, "the mask holds values that are not integers from 0 to 255")
     return integers
 
 
+def add_boxes(
+    path: Path, mask: UInt16[np.ndarray, "h w n"], boxes: Int[np.ndarray, "boxes 5"]
+) -> UInt16[np.ndarray, "h w n"]:
+    """The mask with BOXED added inside the boxes.
+
+    Args:
+        path: of the boxes, for the message.
+        mask: the mask's integers.
+        boxes: slice, i0, j0, i1, j1: indices into the scan's array, the upper ends exclusive.
+
+    Raises:
+        CaseError: a box lies outside of the scan or is empty.
+    """
+    boxed = np.zeros(mask.shape, np.uint16)
+    height, width, slices = mask.shape
+    for n, i0, j0, i1, j1 in boxes.tolist():
+        if not (0 <= n < slices and 0 <= i0 < i1 <= height and 0 <= j0 < j1 <= width):
+            raise CaseError(path, f"the box {i0}, {j0}, {i1}, {j1} of slice {n} is not inside a scan of {mask.shape}")
+        boxed[i0:i1, j0:j1, n] = BOXED
+    return mask + boxed
+
+
+def drawn_in(mask: UInt16[np.ndarray, "*shape"]) -> list[int]:
+    """The integers drawn in a mask, and BOXED if a box is."""
+    found = np.unique(mask)
+    return sorted({int(n) % BOXED for n in found} - {0} | ({BOXED} if (found >= BOXED).any() else set()))
+
+
+def in_target(mask: UInt16[np.ndarray, "*shape"], values: tuple[int, ...]) -> Bool[np.ndarray, "*shape"]:
+    """Where a mask has one of these integers; BOXED among them stands for the inside of boxes."""
+    inside = np.isin(mask % BOXED, [value for value in values if value != BOXED])
+    return inside | (mask >= BOXED) if BOXED in values else inside
+
+
 def labels_from_mask(
-    mask: UInt8[np.ndarray, "h w n"], subtypes: Mapping[str, tuple[int, ...]], known: bool
+    mask: UInt16[np.ndarray, "h w n"], subtypes: Mapping[str, tuple[int, ...]], known: bool
 ) -> Int8[np.ndarray, "n 6"]:
     """Slice labels where no table gives them: a slice is positive if anything is drawn in it.
 

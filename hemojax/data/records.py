@@ -16,19 +16,19 @@ import numpy as np
 import pandas as pd
 import tensorflow_datasets as tfds
 
-from hemojax.data.case import LABELS, SPLITS, Case
+from hemojax.data.case import LABELS, SPLITS, Case, drawn_in
 from hemojax.errors import UserError
 from hemojax.progress import say
 
 SLICES_A_SHARD = 2000
-LAYOUT = 2
+LAYOUT = 3
 """What a record holds, and its row in the index; those of another layout are made again."""
 SPACING = ("spacing_i", "spacing_j", "spacing_k")
 """Columns of the index: the distance of neighbouring voxels along the axes of the scan's array, mm, or NaN."""
 FEATURES = tfds.features.FeaturesDict(
     {
         "hu": tfds.features.Tensor(shape=(None, None), dtype=np.int16, encoding="zlib"),
-        "mask": tfds.features.Tensor(shape=(None, None), dtype=np.uint8, encoding="zlib"),
+        "mask": tfds.features.Tensor(shape=(None, None), dtype=np.uint16, encoding="zlib"),
         "labels": tfds.features.Tensor(shape=(len(LABELS),), dtype=np.int8),
         "case": tfds.features.Text(),
         "patient": tfds.features.Text(),
@@ -145,7 +145,7 @@ def _write(folder: Path, cases: Iterable[Case], assign: SplitAssigner) -> pd.Dat
                     "height": hu.shape[0],
                     "width": hu.shape[1],
                     **dict(zip(SPACING, spacing.tolist(), strict=True)),
-                    "drawn": np.unique(drawn[drawn > 0]).tolist(),
+                    "drawn": drawn_in(drawn),
                     **dict(zip(LABELS, case.labels[n].tolist(), strict=True)),
                 }
             )

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from data.folders import generic, hemorica, save
 
-from hemojax.data.case import BHSD_SUBTYPES, LABELS, CaseError
+from hemojax.data.case import BHSD_SUBTYPES, BOXED, LABELS, CaseError, drawn_in, in_target
 from hemojax.data.datasets import LAYOUTS
 
 
@@ -34,6 +34,25 @@ def test_generic_table_wins_over_the_mask(tmp_path):
     (case,) = read("generic", root)
     assert case.split == "validation"
     assert case.labels[:, 0].tolist() == [1, 1, 0, 0]
+    assert case.labels[:, LABELS.index("IPH")].tolist() == [0, 1, 1, 0]
+
+
+def test_generic_boxes_stand_beside_the_mask(tmp_path):
+    root = generic(tmp_path, cases=1)
+    box = {"patient": "p0", "slice": 1, "i0": 4, "j0": 10, "i1": 8, "j1": 14}
+    pd.DataFrame([box]).to_csv(root / "boxes.csv", index=False)
+    (case,) = read("generic", root)
+    slice_ = case.mask[..., 1]
+    expected = np.zeros((24, 24), bool)
+    expected[4:8, 10:14] = True
+    np.testing.assert_array_equal(in_target(slice_, (BOXED,)), expected)
+    blood = np.zeros((24, 24), bool)
+    blood[5:9, 6:12] = True
+    np.testing.assert_array_equal(in_target(slice_, (2,)), blood)
+    np.testing.assert_array_equal(in_target(slice_, (2, BOXED)), blood | expected)
+    assert drawn_in(slice_) == [2, BOXED]
+    assert drawn_in(case.mask[..., 2]) == [2]
+    assert drawn_in(case.mask[..., 0]) == []
     assert case.labels[:, LABELS.index("IPH")].tolist() == [0, 1, 1, 0]
 
 
@@ -114,9 +133,19 @@ def lonely_mask(root):
     (root / "images" / "p1.nii.gz").unlink()
 
 
+def box_outside(root):
+    (root / "boxes.csv").write_text("patient,slice,i0,j0,i1,j1\np1,1,4,4,8,25\n")
+
+
+def half_a_box(root):
+    (root / "boxes.csv").write_text("patient,slice,i0,j0\np1,1,4,4\n")
+
+
 @pytest.mark.parametrize(
     ("fault", "line"),
     [
+        (box_outside, r"boxes\.csv: the box 4, 4, 8, 25 of slice 1 is not inside a scan of \(24, 24, 4\)"),
+        (half_a_box, r"boxes\.csv: is not a table of patient, slice, i0, j0, i1, j1"),
         (truncate, r"images/p1\.nii\.gz: cannot be read, copy it again"),
         (not_gzip, r"images/p1\.nii\.gz: cannot be read"),
         (empty_archive, r"images/p1\.nii\.gz: cannot be read"),

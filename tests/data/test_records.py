@@ -92,7 +92,7 @@ def one_case(name, patient, positive, split=None):
         patient,
         split,
         empty.astype(np.int16),
-        empty.astype(np.uint8),
+        empty.astype(np.uint16),
         labels,
         np.arange(2),
         "LPS",

@@ -4,6 +4,8 @@ images/<case>.nii.gz   HU
 masks/<case>.nii.gz    integers, 0 elsewhere (optional for a case whose labels stand in slices.csv)
 slices.csv             optional: patient, slice (0-based), hemorrhage_binary, and if known EPH, SDH, SAH, IPH, IVH,
                        split (train, validation, test); a case's name is its patient's
+boxes.csv              optional: patient, slice, i0, j0, i1, j1: an expert's boxes in indices of the scan's array, the
+                       upper ends exclusive; a mask target of them: --config.data.masks.boxes="(256,)"
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,6 +17,7 @@ import numpy as np
 from hemojax.data import case as cases_
 from hemojax.data.case import LABELS, Case, CaseError
 from hemojax.data.datasets import label_table
+from hemojax.data.datasets.label_table import BOX
 
 SUFFIXES = (".nii.gz", ".nii")
 COLUMNS = {"patient": "patient", "slice": "slice", "hemorrhage_binary": "any", "split": "split"} | {
@@ -61,6 +64,8 @@ def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]]) -> Iterator[Case]
         raise CaseError(masks[name], f"has no scan {root / 'images' / name}.nii.gz beside it")
     table_path = root / "slices.csv"
     table = label_table.read(table_path, COLUMNS) if table_path.exists() else None
+    boxes_path = root / "boxes.csv"
+    boxes = label_table.read_boxes(boxes_path) if boxes_path.exists() else None
     for name, path in images.items():
         array, image = cases_.read_nifti(path)
         hu = cases_.check_hu(path, array)
@@ -70,7 +75,7 @@ def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]]) -> Iterator[Case]
             if not np.allclose(mask_image.affine, image.affine, atol=1e-2):
                 raise CaseError(masks[name], "the mask's affine is not the scan's; resample it to the scan's grid")
         else:
-            mask = np.zeros(hu.shape, np.uint8)
+            mask = np.zeros(hu.shape, np.uint16)
         labels = cases_.labels_from_mask(mask, subtypes, known=name in masks)
         split = None
         if table is not None:
@@ -85,5 +90,7 @@ def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]]) -> Iterator[Case]
         if (labels[:, 0] < 0).any():
             bare = int(np.flatnonzero(labels[:, 0] < 0)[0])
             raise CaseError(path, f"slice {bare} has neither a row in {table_path} nor a mask")
+        if boxes is not None:
+            mask = cases_.add_boxes(boxes_path, mask, boxes.loc[boxes["patient"] == name, BOX].to_numpy(np.int64))
         spacing, axes = cases_.check_spacing(path, image.affine), "".join(nib.aff2axcodes(image.affine))
         yield Case(name, name, split, hu, mask, labels, np.arange(hu.shape[2]), axes, spacing)

@@ -12,6 +12,7 @@ TRUE = {"1", "1.0", "true", "yes"}
 FALSE = {"0", "0.0", "false", "no", "", "nan"}
 SPACINGS = ("pixel_mm", "slice_mm")
 """Columns of the distance of neighbouring pixels, and of neighbouring slices."""
+BOX = ["slice", "i0", "j0", "i1", "j1"]
 SPLIT_NAMES = {s: s for s in SPLITS} | {"training": "train", "val": "validation", "valid": "validation"}
 
 
@@ -53,6 +54,20 @@ def read(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
         twice = table[table.duplicated(["patient", "slice"])].iloc[0]
         raise CaseError(path, f"slice {twice['slice']} of patient {twice['patient']} stands there twice")
     return table
+
+
+def read_boxes(path: Path) -> pd.DataFrame:
+    """A table of boxes, a row a box: patient (str) and the integers BOX.
+
+    Raises:
+        CaseError: it is no such table.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"patient": str})
+        return table[["patient", *BOX]].astype(dict.fromkeys(BOX, "int64"))
+    except (OSError, ValueError, KeyError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CaseError(path, f"is not a table of patient, {', '.join(BOX)} ({reason})") from None
 
 
 def _lengths(path: Path, name: str, column: pd.Series) -> np.ndarray:
