@@ -1,6 +1,5 @@
 """Boxes of maps: at the thresholds of a sweep, at those that are best on validation and on test, and at Otsu's."""
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -71,16 +70,16 @@ def boxes_of(
         one: list[Row] = []
         other: list[Row] = []
         for n, heat in enumerate(np.asarray(maps)):
-            # Each threshold's once, for all masks.
-            predicted_boxes = functools.cache(lambda threshold, heat=heat: boxes.component_boxes(heat > threshold))
+            thresholds = np.unique(np.concatenate([*wanted[n], otsu[at, n : n + 1]]))
+            found = dict(zip(thresholds, boxes.threshold_boxes(heat, thresholds), strict=True))
             for m, true in true_boxes.items():
                 for threshold in wanted[n][m]:
-                    counted = _compare(predicted_boxes(threshold), true, heat.shape)
+                    counted = _compare(found[threshold], true, heat.shape)
                     one.append((*key, batch.stage, *batch.names[n], names[m], threshold, *counted))
                 predicted = heat > otsu[at, n]
                 tp = np.count_nonzero(predicted & masks[at, m])
                 counts = tp, np.count_nonzero(predicted) - tp, np.count_nonzero(masks[at, m]) - tp
-                other.append((*counts, *_compare(predicted_boxes(otsu[at, n]), true, heat.shape)))
+                other.append((*counts, *_compare(found[otsu[at, n]], true, heat.shape)))
         return one, other
 
     parts = full_maps.each_slice(of_slice, batch, config.eval.size)

@@ -108,7 +108,7 @@ def _binned(maps: Maps, mask: Mask) -> object:
 
 
 def _hemojax_boxes(maps: Maps, mask: Mask) -> object:
-    return [boxes.component_boxes(heat > threshold) for heat in maps for threshold in boxes.BOX_THRESHOLDS]
+    return [found for heat in maps for found in boxes.threshold_boxes(heat, boxes.BOX_THRESHOLDS)]
 
 
 def _regionprops(maps: Maps, mask: Mask) -> object:

@@ -21,7 +21,8 @@ from hemojax.metrics import curves, overlap, relevance
 from hemojax.progress import Progress
 
 Sums = dict[tuple[Any, ...], Int32[np.ndarray, "2 levels"]]
-"""Pixels of each level, inside and outside, of a patient's slices together; by the columns of `CURVE`."""
+"""Pixels of each level, inside and outside, of a patient's slices together (8,191 of them at 512 pixels, before 32 bits
+overflow); by the columns of `CURVE`."""
 
 CURVE = ["patient", "split", "stage", "method", "seed", "mask", "baseline"]
 
@@ -82,18 +83,21 @@ def score(config: ConfigDict, folder: Path, slices: pd.DataFrame, logits: pd.Dat
 
     sums: Sums = {}
     with Progress("scoring: pixels", total) as progress:
-        first = []
+        parts, first = [], []
         for batch, masks in maps():
-            first.append(pixels(config, batch, masks, sums))
+            found = pixels(config, batch, masks, sums)
+            parts.append(found.counts)
+            first.append((found.maps, found.otsu))
             progress.advance(steps=len(batch.rows))
-    counts = pd.concat([part.counts for part in first], ignore_index=True)
+    counts = pd.concat(parts, ignore_index=True)
+    del parts  # by far the largest table: once is enough
     thresholds = box_scoring.best_thresholds(counts)
     with Progress("scoring: boxes", total) as progress:
         boxes, all_maps = [], []
-        for (batch, masks), part in zip(maps(), first, strict=True):
-            at_thresholds, at_otsu = box_scoring.boxes_of(config, batch, masks, thresholds, part.otsu)
+        for (batch, masks), (names, otsu) in zip(maps(), first, strict=True):
+            at_thresholds, at_otsu = box_scoring.boxes_of(config, batch, masks, thresholds, otsu)
             boxes.append(at_thresholds)
-            all_maps.append(pd.concat([part.maps, at_otsu], axis=1))  # both in the order of `rows.kept`
+            all_maps.append(pd.concat([names, at_otsu], axis=1))  # both in the order of `rows.kept`
             progress.advance(steps=len(batch.rows))
     return Scores(
         counts=box_scoring.merge(counts, pd.concat(boxes, ignore_index=True)),

@@ -64,11 +64,12 @@ def count(
     above = [(heat > jnp.asarray(t).at[level].get(mode="promise_in_bounds")).astype(jnp.int32) for t in tables]
     cell = cells * (level + LEVELS * mask.astype(jnp.int32)) + sum(above)
     histogram = jnp.zeros(2 * LEVELS * cells, jnp.int32).at[cell.ravel()].add(1, mode="promise_in_bounds")
-    histogram = histogram.reshape(2, LEVELS * cells)
-    summed = jnp.cumsum(histogram[:, ::-1], axis=1)[:, ::-1]
-    outside, inside = summed[:, cells * at + place + 1]
-    levels = histogram.reshape(2, LEVELS, cells).sum(axis=2)
-    return Counts(tp=inside, fp=outside, fn=summed[1, 0] - inside), Levels(inside=levels[1], outside=levels[0])
+    histogram = histogram.reshape(2, LEVELS, cells)
+    levels = histogram.sum(axis=2)
+    at_least = jnp.cumsum(levels[:, ::-1], axis=1)[:, ::-1]
+    at_most = jnp.cumsum(histogram, axis=2)  # of the same level
+    outside, inside = at_least[:, at] - at_most[:, at, place]
+    return Counts(tp=inside, fp=outside, fn=at_least[1, 0] - inside), Levels(inside=levels[1], outside=levels[0])
 
 
 def threshold_counts(

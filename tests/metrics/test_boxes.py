@@ -39,6 +39,16 @@ def test_component_boxes_are_scikit_images(mask):
     assert list(map(tuple, found.tolist())) == boxes_by_regionprops(mask)
 
 
+@settings(max_examples=40, deadline=None)
+@given(hnp.arrays(np.float32, SHAPE, elements=st.sampled_from([0.0, 0.25, 0.5, 0.75])))
+def test_boxes_at_many_thresholds_are_those_at_each(heat):
+    thresholds = np.float32([0.5, 0.0, 0.9, 0.3])
+    together = boxes.threshold_boxes(heat, thresholds)
+    expected = [boxes_by_regionprops(heat > threshold) for threshold in thresholds]
+    assert [list(map(tuple, found.tolist())) for found in together] == expected
+    assert boxes.threshold_boxes(heat, thresholds[:0]) == []
+
+
 def test_components_that_touch_at_a_corner_share_a_box():
     assert boxes.component_boxes(np.eye(3, 4, dtype=bool)).tolist() == [[0, 0, 3, 3]]
 
