@@ -71,6 +71,11 @@ def get_config() -> ConfigDict:
     evaluation.batch = 32
     evaluation.size = 192  # side of the grid on which pixels are counted
     evaluation.gallery = 3  # slices of each kind (typical, best, worst) in the gallery
+    faithfulness = evaluation.faithfulness = ConfigDict()
+    # Test slices on which each method's faithfulness is measured, as many as costly methods explain; 0: it is not.
+    faithfulness.slices = 16
+    faithfulness.steps = 16  # of the insertion and deletion curves
+    faithfulness.blur = 10.0  # where insertion begins: standard deviation of the Gaussian, in pixels of the input
 
     explain = config.explain = ConfigDict()
     explain.scans = ""  # a folder of .nii.gz files, or one file

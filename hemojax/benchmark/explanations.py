@@ -76,12 +76,12 @@ def jobs(cam: ConfigDict, slices: pd.DataFrame) -> list[Job]:
         if METHODS[name].needs & COSTLY:
             limit = cam[name]
             stages = [stage for stage in cam.stages if stage in (limit.stages or cam.stages)]
-            rows = _spread(slices, limit.slices)
+            rows = spread(slices, limit.slices)
             found += [Job(f"{name}-{stage.replace('/', '-')}", (name,), (stage,), rows) for stage in stages]
     return found
 
 
-def _spread(slices: pd.DataFrame, number: int) -> pd.DataFrame:
+def spread(slices: pd.DataFrame, number: int) -> pd.DataFrame:
     """At most `number` slices of each split, at even distances; all of them for 0."""
     parts = []
     for _, rows in slices.groupby("split", sort=False):
@@ -119,7 +119,7 @@ def compute(
     """
     rows = []
     for job in jobs(config.cam, slices):
-        target = _targets(config, job.slices, logits)
+        target = targets_of(config, job.slices, logits)
         described = {
             "methods": list(job.methods),
             "stages": list(job.stages),
@@ -142,7 +142,7 @@ def compute(
     return pd.DataFrame(rows)
 
 
-def _targets(config: ConfigDict, slices: pd.DataFrame, logits: pd.DataFrame) -> targets.Target:
+def targets_of(config: ConfigDict, slices: pd.DataFrame, logits: pd.DataFrame) -> targets.Target:
     """The config's target of each of these slices."""
     labels = list(config.data.labels)
     truth = slices[labels].to_numpy() == 1
@@ -174,7 +174,7 @@ def _run(
     with Progress(f"maps: {job.name}", len(starts), len(starts) - len(missing)) as progress:
         for start in mine:
             rows = np.arange(start, min(start + size, len(job.slices)))
-            batch = _images(config, folder, job.slices.iloc[rows], size)
+            batch = images_of(config, folder, job.slices.iloc[rows], size)
             padded = np.concatenate([rows, np.repeat(rows[:1], size - len(rows))])
             inputs = (batch, targets.Target(*(np.asarray(part)[padded] for part in target)), identities[padded])
             if compiled is None:
@@ -196,7 +196,8 @@ def _run(
     return names | tables.read_json(timing)
 
 
-def _images(config: ConfigDict, folder: Path, rows: pd.DataFrame, size: int) -> Float[np.ndarray, "b s s c"]:
+def images_of(config: ConfigDict, folder: Path, rows: pd.DataFrame, size: int) -> Float[np.ndarray, "b s s c"]:
+    """The network's inputs of these slices, and copies of the first up to `size` of them."""
     parts = []
     for split, group in rows.groupby("split", sort=False):
         record = group["record"].to_numpy(np.int32)

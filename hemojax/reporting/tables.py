@@ -6,6 +6,7 @@ A table's kind is the beginning of its file's name, up to the first `-` or `.`: 
 - `slices`: a (slice, label). `truth` is 0 or 1, `label` is "any" or a subtype (EPH SDH SAH IPH IVH).
 - `counts`: a (slice, stage, method, seed, mask, threshold). `tp`, `fp`, `fn` count pixels on a grid of side `size`;
   the box columns are empty except at threshold 0.5 and at the threshold selected on validation.
+- `faithfulness`: a (slice, stage, method, metric); each method at its best stage, on some test slices.
 - `timings`: a (stage, method, what) that was timed, with compilation apart.
 """
 
@@ -38,6 +39,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         | {"tp": _COUNT, "fp": _COUNT, "fn": _COUNT, "pointing": _FLAG, "size": pa.int16(), "baseline": _FLAG},
         {"box_tp": _COUNT, "box_fp": _COUNT, "box_fn": _COUNT, "box_loose": _FLAG, "box_strict": _FLAG},
     ),
+    "faithfulness": _schema(_SLICE | {"stage": _TEXT, "method": _TEXT, "metric": _TEXT, "value": _REAL}, {}),
     "timings": _schema(
         {"run": _TEXT, "stage": _TEXT, "method": _TEXT, "what": _TEXT, "slices": _COUNT}
         | {"seconds": pa.float64(), "compile_seconds": pa.float64(), "device": _TEXT},

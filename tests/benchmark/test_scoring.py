@@ -102,9 +102,9 @@ def filled(mask):
 
 def test_a_subset_is_spread_over_each_split():
     slices = pd.DataFrame({"split": ["validation"] * 10 + ["test"] * 3, "slice": [*range(10), *range(3)]})
-    chosen = explanations._spread(slices, 4)
+    chosen = explanations.spread(slices, 4)
     assert chosen["slice"].tolist() == [1, 3, 6, 8, 0, 1, 2]
-    assert explanations._spread(slices, 0)["slice"].tolist() == slices["slice"].tolist()
+    assert explanations.spread(slices, 0)["slice"].tolist() == slices["slice"].tolist()
 
 
 def test_costly_methods_have_a_job_a_stage(config):
