@@ -42,8 +42,10 @@ def run(tmp_path_factory):
     config.cam.update(random_seeds=2, batch=3)
     config.eval.faithfulness.update(slices=3, steps=STEPS, blur=2.0)
     network = toy.Toy(outputs=1)
-    variables = toy.variables(network)
-    images = np.random.default_rng(0).normal(size=(len(SLICES), SIZE, SIZE, 3)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(len(SLICES), SIZE, SIZE, 3)).astype(np.float32)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), images)["params"]
+    variables = {"params": jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), shapes)}
     logits = SLICES[["case", "slice"]].assign(label="any", logit=np.float32(1))
     for job in explanations.jobs(config.cam, SLICES):
         at = [find(row) for row in job.slices.itertuples()]
@@ -101,6 +103,7 @@ def test_values_are_those_of_the_metrics(run, table):
     config, network, variables, images, _, workdir = run
     value = hounsfield.normalise(np.zeros((1, 1, 1), np.float32), config.data.normalisation)[0, 0]
     chosen = explanations.spread(SLICES[SLICES["split"] == "test"], 3)
+    explain = engine.build(network, ("gradcam",), ("stage2",))
     for row in chosen.iloc[1:].itertuples():  # one whose positive class is explained, and one whose negative class is
         image, sign = jnp.asarray(images[find(row)]), 1 if row.any else -1
         identity = random.identity(row.case, row.slice)
@@ -123,9 +126,8 @@ def test_values_are_those_of_the_metrics(run, table):
         removal = road.road(score, image, full, keys[0])
         start = faithfulness.blurred(image, 2.0)
         squares = robustness.random_squares(keys[1], (SIZE, SIZE))
-        explain = engine.build(network, ("gradcam",), ("stage2",))
 
-        def maps(images, sign=sign, identity=identity, explain=explain):
+        def maps(images, sign=sign, identity=identity):
             target = targets.Target(np.zeros(len(images), int), np.full(len(images), float(sign)))
             return explain(variables, images, target, np.full(len(images), identity)).maps["stage2", "gradcam"]
 
