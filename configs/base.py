@@ -73,6 +73,11 @@ def get_config() -> ConfigDict:
     evaluation.gallery = 3  # slices of each kind (typical, best, worst) in the gallery
     evaluation.protocol = "hemojax"  # or hemorica_paper: t = 0.5, on TP + FP + FN slices
     evaluation.sanity = ConfigDict({"slices": 16})  # of which maps of a randomised network are made; 0: none
+    faithfulness = evaluation.faithfulness = ConfigDict()
+    # Test slices on which each method's faithfulness is measured, as many as costly methods explain; 0: it is not.
+    faithfulness.slices = 16
+    faithfulness.steps = 16  # of the insertion and deletion curves
+    faithfulness.blur = 10.0  # where insertion begins: standard deviation of the Gaussian, in pixels of the input
 
     explain = config.explain = ConfigDict()
     explain.scans = ""  # a folder of .nii.gz files, or one file

@@ -18,6 +18,8 @@ def get_config() -> ConfigDict:
     config.eval.size = 64
     config.eval.gallery = 1
     config.eval.sanity.slices = 2
+    config.eval.faithfulness.slices = 2
+    config.eval.faithfulness.steps = 4
     config.train.epochs = 2
     config.train.batch = 8
     config.cam.batch = 8

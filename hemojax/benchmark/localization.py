@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from hemojax import devices
-from hemojax.benchmark import explanations, gallery, removal, run, sanity, scoring, volumes
+from hemojax.benchmark import explanations, faithfulness, gallery, removal, run, sanity, scoring, volumes
 from hemojax.data.prepare import prepare
 from hemojax.errors import UserError
 from hemojax.metrics import cuts, statistics
@@ -50,6 +50,8 @@ def bench(config: ConfigDict, workdir: Path) -> None:
     maps_of = cells[~cells["baseline"].astype(bool)]
     changed = sanity.compare(config, network, variables, folder, slices, logits, maps_of)
     tables.write_table(results / "sanity.parquet", changed.assign(run=config.name))
+    faithful = faithfulness.measure(config, network, variables, folder, slices, maps_of, logits, workdir)
+    tables.write_table(results / "faithfulness.parquet", faithful)
     report(config, workdir)
 
 

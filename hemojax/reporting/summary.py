@@ -15,6 +15,7 @@ from hemojax.errors import UserError
 from hemojax.metrics import bootstrap, boxes, comparison, cuts, pooled_curves, statistics
 from hemojax.metrics.cuts import Protocol
 from hemojax.reporting import classifier, comparisons, figures, localization, looks, reliability, sections
+from hemojax.reporting import faithfulness as faithful
 from hemojax.reporting.sections import Section
 from hemojax.reporting.tables import read_json, read_table, write_text
 
@@ -128,6 +129,8 @@ def _sections(
         yield localization.volume_errors(results.volumes)
     if results.sanity is not None:
         yield looks.sanity(results.sanity)
+    if results.faithfulness is not None:
+        yield faithful.faithfulness(results.faithfulness)
     yield from _galleries(folder)
 
 

@@ -15,6 +15,7 @@ A table's kind is the beginning of its file's name, up to the first `-` or `.`: 
 - `lesions`: an (explained slice, mask): `area` in pixels of the grid and in mm2, the `subtypes` drawn in the slice,
   `truth` of the first label (-1 where not known), and `called`: some logit is above 0.
 - `volumes`: a (test case, stage, method, seed, mask) at one threshold, over its explained slices.
+- `faithfulness`: a (slice, stage, method, metric); each method at its best stage, on some test slices.
 - `timings`: a (stage, method, what) that was timed, with compilation apart.
 - `removal`: a (slice, mask, fill, label): the logit of the slice, and with the mask filled from the "surroundings" or
   from the "other side".
@@ -56,6 +57,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         {"box_tp": _COUNT, "box_fp": _COUNT, "box_fn": _COUNT, "box_loose": _FLAG, "box_strict": _FLAG}
         | {"box_best": _REAL},
     ),
+    "faithfulness": _schema(_SLICE | {"stage": _TEXT, "method": _TEXT, "metric": _TEXT, "value": _REAL}, {}),
     "timings": _schema(
         {"run": _TEXT, "stage": _TEXT, "method": _TEXT, "what": _TEXT, "slices": _COUNT}
         | {"seconds": pa.float64(), "compile_seconds": pa.float64(), "device": _TEXT},

@@ -106,7 +106,7 @@ def test_a_foreign_parquet_file_is_refused_on_reading(tmp_path):
         tables.read_table(path)
     with pytest.raises(UserError, match="no such table"):
         tables.read_table(tmp_path / "slices.parquet")
-    with pytest.raises(UserError, match="starts with one of slices, counts, timings"):
+    with pytest.raises(UserError, match="starts with one of slices, counts, faithfulness, timings"):
         tables.write_table(tmp_path / "results.parquet", timings())
 
 
