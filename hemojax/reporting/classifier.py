@@ -37,11 +37,16 @@ def classifier(slices: pd.DataFrame) -> Section:
                 "F1": number(decided["f1"]),
                 "sensitivity": number(decided["sensitivity"]),
                 "specificity": number(decided["specificity"]),
+                "ECE": number(classification.expected_calibration_error(truth, logit)),
+                "Brier": number(classification.brier(truth, logit)),
                 "positive": str(int(truth.sum())),
                 "n": str(len(group)),
                 "patients": str(group["patient"].nunique()),
             }
         )
-    text = "Per slice; F1, sensitivity and specificity with a slice called positive where its probability exceeds 0.5."
+    text = (
+        "Per slice; F1, sensitivity and specificity with a slice called positive where its probability exceeds 0.5; "
+        "ECE and Brier score say how far probabilities are from what comes true."
+    )
     table = pd.DataFrame(rows)
-    return Section("Classifier", (text,), table, brief=tuple(table.columns))
+    return Section("Classifier", (text,), table, figure="figures/reliability.png", brief=tuple(table.columns))

@@ -14,7 +14,16 @@ from rich.table import Table
 from hemojax.errors import UserError
 from hemojax.metrics import bootstrap, boxes, comparison, cuts, pooled_curves, statistics
 from hemojax.metrics.cuts import Protocol
-from hemojax.reporting import classifier, comparisons, figures, localization, looks, reliability, sections
+from hemojax.reporting import (
+    classifier,
+    comparisons,
+    figures,
+    localization,
+    looks,
+    reliability,
+    removal_figure,
+    sections,
+)
 from hemojax.reporting import faithfulness as faithful
 from hemojax.reporting.sections import Section
 from hemojax.reporting.tables import read_json, read_table, write_text
@@ -210,19 +219,28 @@ def _is_text(cells: pd.Series) -> bool:
 
 
 def _galleries(folder: Path) -> Iterable[Section]:
-    path = folder / "gallery.npz"
+    chosen = "Typical, best and worst slices of the chosen method; green: true, cyan: predicted."
+    filled = "The bleed filled from its surroundings, and with the mirrored other side."
+    for kind, names, draw, text in (
+        ("gallery", figures.GALLERY, figures.gallery, chosen),
+        ("removal", removal_figure.REMOVAL, removal_figure.removal_gallery, filled),
+    ):
+        arrays = _pictures(folder / f"{kind}.npz", names)
+        for mask in dict.fromkeys(arrays["mask"].tolist() if arrays else ()):
+            name = f"figures/{kind}_{mask}.png"
+            figures.write_figure(folder / name, draw(arrays, mask))
+            yield Section(f"{mask}: {kind}", (text,), figure=name)
+
+
+def _pictures(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """The arrays of a file of pictures, none if there is no such file."""
     if not path.exists():
-        return
+        return {}
     try:
         with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in figures.GALLERY}
+            return {name: stored[name] for name in names}
     except (KeyError, ValueError, OSError) as error:
-        raise UserError(f"{path}: not a gallery ({error})") from error
-    for mask in dict.fromkeys(arrays["mask"].tolist()):
-        name = f"figures/gallery_{mask}.png"
-        figures.write_figure(folder / name, figures.gallery(arrays, mask))
-        text = "Typical, best and worst slices of the chosen method; green: true, cyan: predicted."
-        yield Section(f"{mask}: gallery", (text,), figure=name)
+        raise UserError(f"{path}: not a {path.stem} ({error})") from error
 
 
 def _run_section(run: dict[str, Any]) -> Section:
