@@ -45,10 +45,14 @@ def interval(draws: Float[np.ndarray, "*f r"]) -> Float[np.ndarray, "2 *f"]:
     return ends
 
 
-def two_sided_p(differences: Float[np.ndarray, " r"]) -> float:
-    """The share of resampled differences on the rarer side of 0, doubled; never 0, as resamples are finite."""
+def two_sided_p(differences: Float[np.ndarray, " r"], patients: int) -> float:
+    """The share of resampled differences on the rarer side of 0, doubled; never 0, as resamples are finite.
+
+    Nor below 2**(1 - patients), the least that a sign test of so many pairs can give: resamples of a handful of
+    patients know nothing of all those that were not seen.
+    """
     rarer = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
-    return min(1.0, 2 * (rarer + 1) / (len(differences) + 1))
+    return min(1.0, max(2 * (rarer + 1) / (len(differences) + 1), 2.0 ** (1 - patients)))
 
 
 def holm(p: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

@@ -79,7 +79,7 @@ def differences(
         )
         resampled = one_drawn - other_drawn
         low, high = bootstrap.interval(resampled)
-        p = bootstrap.two_sided_p(resampled)
+        p = bootstrap.two_sided_p(resampled, first.shape[-1])
         patients = first.shape[-1]
         found.append((*cell, difference, low, high, low > 0, high < 0, p, p, len(both), patients))
     table = pd.DataFrame(found, columns=[*CELL, *_COLUMNS])

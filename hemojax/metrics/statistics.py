@@ -98,6 +98,8 @@ def summarise(rows: pd.DataFrame, resamples: int = bootstrap.RESAMPLES) -> pd.Da
     tables = []
     for population in cuts.POPULATIONS:
         counted = cuts.of_population(rows, population)
+        if counted.empty:
+            continue
         sums = patient_sums(counted, ROW[:-1])
         number = counted.groupby(ROW[:-1], observed=True)
         table = pd.DataFrame({"slices": number.size(), "size": number["size"].first()})

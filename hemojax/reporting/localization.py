@@ -202,7 +202,7 @@ def volume_errors(volumes: pd.DataFrame) -> Section:
                 "method": method,
                 "stage": stage,
                 "order": middle,
-                "HD95, mm": f"{number(middle, 1)} ({number(low, 1)} to {number(high, 1)})",
+                "HD95, mm": f"{number(middle, 1)} ({number(low, 1)} to {number(high, 1)})" if pd.notna(middle) else "-",
                 "true, mL": number(cell["true_ml"].mean(), 1),
                 "predicted, mL": number(cell["predicted_ml"].mean(), 1),
                 "error, mL": f"{cell['error'].mean():+.1f}",

@@ -32,10 +32,15 @@ def test_the_interval_covers_the_middle_95_percent_of_what_is_defined():
 
 
 def test_p_values():
-    assert bootstrap.two_sided_p(np.full(999, 0.1)) == pytest.approx(2 / 1000)
-    assert bootstrap.two_sided_p(np.array([-1.0, 1.0] * 50)) == 1
-    assert bootstrap.two_sided_p(np.zeros(10)) == 1
-    assert bootstrap.two_sided_p(np.r_[np.full(9, -0.1), np.full(990, 0.1)]) == pytest.approx(20 / 1000)
+    assert bootstrap.two_sided_p(np.full(999, 0.1), 40) == pytest.approx(2 / 1000)
+    assert bootstrap.two_sided_p(np.array([-1.0, 1.0] * 50), 40) == 1
+    assert bootstrap.two_sided_p(np.zeros(10), 40) == 1
+    assert bootstrap.two_sided_p(np.r_[np.full(9, -0.1), np.full(990, 0.1)], 40) == pytest.approx(20 / 1000)
+
+
+def test_few_patients_cannot_give_a_small_p():
+    assert bootstrap.two_sided_p(np.full(999, 0.1), 4) == 1 / 8  # as stats.binomtest(0, 4).pvalue
+    assert bootstrap.two_sided_p(np.full(999, 0.1), 1) == 1
 
 
 def test_holm_of_a_worked_example():

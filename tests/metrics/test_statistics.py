@@ -116,6 +116,13 @@ def test_every_figure_of_the_test_split_has_an_interval_around_it(table):
         assert (test[f"{name}_high"] >= test[name] - 1e-12).all(), name
 
 
+def test_a_population_without_slices_has_no_rows(table):
+    lesions = lesions_table(table, called=False)
+    summary = statistics.summarise(cuts.cut(table, maps_table(table), lesions), 10)
+    assert set(summary["population"]) == {cuts.DRAWN, cuts.WITH_FALSE}
+    assert summary["dice"].dtype == np.float64
+
+
 def test_the_best_method_is_chosen_on_validation_for_pixels_and_boxes():
     parts = []
     for method, tp, box_tp in (("a", 60, 10), ("b", 50, 90), ("randomcam", 99, 99), ("brain", 98, 98)):
