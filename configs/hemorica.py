@@ -38,4 +38,5 @@ def get_config(network: str = "efficientnet_v2_s") -> ConfigDict:
     config.cam.stages = ("stage1", "stage2", "stage3", "stage4", "stage5", "stage6")
     config.cam.scorecam = ConfigDict({"slices": 0, "stages": ()})  # all slices and stages: for an accelerator
     config.eval.size = 512  # the slices' own grid
+    config.eval.protocol = "hemorica_paper"  # pipeline: t = 0.5, on TP + FP + FN slices
     return config

@@ -28,10 +28,20 @@ def get_config(network: str = "resnet18") -> ConfigDict:
         {"flip_i": 0.5, "flip_j": 0.5, "affine": 1.0, "shift": 0.1, "scale": 0.25, "rotate": 20.0}
     )
     if network == "efficientnet_v2_s":
-        config.cam.stages = ("stage1", "stage2", "stage3", "stage4", "stage5", "stage6")
+        config.cam.stages = (
+            "stage1",
+            "stage2",
+            "stage3",
+            "stage3/expand",
+            "stage4",
+            "stage4/expand",
+            "stage5",
+            "stage5/expand",
+            "stage6",
+        )
         config.cam.scorecam.stages = ("stage5",)
-        config.cam.scorecam.slices = 8
-        config.cam.ablationcam.slices = 16
+        config.cam.scorecam.slices = 4
+        config.cam.ablationcam.slices = 6
         config.train.epochs = 10
     if network == "efficientnet_lite0":
         config.model.weights = "imagenet"
