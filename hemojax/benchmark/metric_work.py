@@ -1,28 +1,33 @@
-"""What is timed of the localisation metrics: pixel counts at 50 thresholds, and boxes, of the maps of many slices.
+"""What is timed of the metrics, on the maps of many slices: pixel counts at 50 thresholds, boxes, ROAD's imputation.
 
 Maps are smooth, as those of deep stages are, and the same for every contender. All slices are counted, one after the
 other, but only `CHUNK` of them differ: what is timed is counting, not making maps.
 """
 
 import functools
+import importlib.util
 import os
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32
+from scipy import ndimage
 from skimage import measure
 
 from hemojax import compilation
 from hemojax.benchmark.workloads import Parts
 from hemojax.cam import postprocess
-from hemojax.metrics import boxes, overlap
+from hemojax.metrics import boxes, overlap, road
 
 METHODS, STAGES = 11, 6
 THRESHOLDS: Float32[np.ndarray, "50"] = np.linspace(0.1, 0.9, 50).astype(np.float32)
 CHUNK = 2  # slices in memory at once
+ROAD_SIZE = 224
 STAGE = 16  # side of the maps before they are resized, in pixels
 
 Maps = Float32[np.ndarray, "n s s"]
@@ -53,7 +58,7 @@ def parts(task: str, contender: str, slices: int, size: int) -> Parts:
         size: of the maps, in pixels.
     """
     way = TASKS[task][contender]
-    chunk = [example(number, size) for number in range(CHUNK)]
+    chunk = [(imputed_example if task == "imputation" else example)(number, size) for number in range(CHUNK)]
     if way.on_device:
         chunk = jax.device_put(chunk)
 
@@ -72,6 +77,15 @@ def example(number: int, size: int) -> tuple[Maps, Mask]:
     i, j = np.indices((size, size))
     centre = rng.uniform(0.3, 0.7, 2) * size
     return np.array(maps), np.hypot(i - centre[0], j - centre[1]) < size / 10
+
+
+def imputed_example(number: int, size: int) -> tuple[Float32[np.ndarray, "r r 3"], Bool[np.ndarray, "8 r r"]]:
+    """An image of ROAD_SIZE pixels and what stays of it at ROAD's percentiles of a map, in both orders."""
+    rng = np.random.default_rng(number)
+    noise = rng.standard_normal((ROAD_SIZE, ROAD_SIZE, 3), np.float32)
+    image = 5 * ndimage.gaussian_filter(noise, (2, 2, 0))
+    raw = jnp.asarray(rng.random((STAGE, STAGE), np.float32))
+    return image, np.array(road.kept(postprocess.full_heat(postprocess.heat(raw), (ROAD_SIZE, ROAD_SIZE))))
 
 
 def _hemojax_pixels(maps: Float32[Array, "n s s"], mask: Bool[Array, "s s"]) -> object:
@@ -119,7 +133,31 @@ def _regionprops(maps: Maps, mask: Mask) -> object:
     ]
 
 
+_impute = jax.jit(road.impute_each, compiler_options=compilation.options())
+
+
+def _hemojax_imputation(image: Float32[Array, "r r 3"], known: Bool[Array, "8 r r"]) -> object:
+    return jax.device_get(_impute(image, known))
+
+
+def _torch_imputation(image: Float32[np.ndarray, "r r 3"], known: Bool[np.ndarray, "8 r r"]) -> object:
+    """pytorch-grad-cam's, without its noise."""
+    import torch
+    from pytorch_grad_cam.metrics.road import NoisyLinearImputer
+
+    impute, planes = NoisyLinearImputer(noise=0), torch.from_numpy(np.moveaxis(image, -1, 0).copy())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its sparse matrix is converted by scipy
+        return [impute(planes, torch.from_numpy(part.astype(np.float32))).numpy() for part in known]
+
+
 _ALL = os.cpu_count() or 1
+_IMPUTERS = {"hemojax": Way(_hemojax_imputation, _ALL, on_device=True)}
+if importlib.util.find_spec("pytorch_grad_cam"):
+    _IMPUTERS |= {
+        "pytorch-grad-cam": Way(_torch_imputation),
+        "pytorch-grad-cam, all cores": Way(_torch_imputation, _ALL),
+    }
 TASKS = {
     "pixels": {
         "hemojax": Way(_hemojax_pixels, _ALL, on_device=True),
@@ -133,7 +171,11 @@ TASKS = {
         "scikit-image": Way(_regionprops),
         "scikit-image, all cores": Way(_regionprops, _ALL),
     },
+    "imputation": _IMPUTERS,
 }
-"""Counting tp, fp and fn of every map at THRESHOLDS, and drawing its boxes at `boxes.BOX_THRESHOLDS`."""
-SHARE = {"pixels": 1.0, "boxes": 0.2}
-"""Of the slices: boxes take longer."""
+"""Counting tp, fp and fn of every map at THRESHOLDS; drawing its boxes at `boxes.BOX_THRESHOLDS`; and imputing an image
+of ROAD_SIZE pixels eight times, once a slice."""
+SHARE = {"pixels": 1.0, "boxes": 0.2, "imputation": 0.4}
+"""Of the slices: some take longer."""
+MAPS = {"pixels": METHODS * STAGES, "boxes": METHODS * STAGES, "imputation": 1}
+"""Of a slice."""

@@ -191,7 +191,7 @@ def _metric_rows(options: ConfigDict, network: str, gflops: float) -> Iterator[R
         timings = contest(ways, options.rounds, warm=False)  # a part takes seconds
         for name in timings:
             figures = _figures(timings, name, 0)
-            maps = slices * metric_work.METHODS * metric_work.STAGES
+            maps = slices * metric_work.MAPS[task]
             yield {
                 "metric": task,
                 "slices": slices,

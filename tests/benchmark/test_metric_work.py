@@ -32,6 +32,16 @@ def test_every_contender_draws_the_same_boxes():
             assert [list(map(tuple, boxes.tolist())) for boxes in one] == other
 
 
+@pytest.mark.peers
+def test_every_contender_imputes_the_same_pixels():
+    pytest.importorskip("pytorch_grad_cam")
+    found = dict(results("imputation"))
+    ours = found.pop("hemojax")
+    for theirs in found.values():
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(one, np.moveaxis(np.stack(other), 1, -1), atol=1e-4)
+
+
 def test_maps_reach_from_0_to_1():
     maps, mask = metric_work.example(0, SIZE)
     assert maps.min() == 0
