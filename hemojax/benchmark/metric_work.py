@@ -63,7 +63,8 @@ def parts(task: str, contender: str, slices: int, size: int) -> Parts:
         chunk = jax.device_put(chunk)
 
     def part() -> object:
-        with ThreadPoolExecutor(way.threads) as pool:
+        # pytorch-grad-cam's sparse matrix is converted by scipy, which warns; filters are not a thread's own.
+        with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(way.threads) as pool:
             return list(pool.map(lambda number: way.of_slice(*chunk[number % CHUNK]), range(slices)))
 
     return [part]
@@ -146,9 +147,7 @@ def _torch_imputation(image: Float32[np.ndarray, "r r 3"], known: Bool[np.ndarra
     from pytorch_grad_cam.metrics.road import NoisyLinearImputer
 
     impute, planes = NoisyLinearImputer(noise=0), torch.from_numpy(np.moveaxis(image, -1, 0).copy())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its sparse matrix is converted by scipy
-        return [impute(planes, torch.from_numpy(part.astype(np.float32))).numpy() for part in known]
+    return [impute(planes, torch.from_numpy(part.astype(np.float32))).numpy() for part in known]
 
 
 _ALL = os.cpu_count() or 1
