@@ -22,7 +22,7 @@ from hemojax.training import loop
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy", "nibabel")
 FIXED_SECTIONS = ("name", "seed", "data", "model", "train")
-"""What the records and the weights depend on; the other sections may change between runs in one folder."""
+"""What the records and the weights depend on, but for `data.masks`; the rest may change between runs in one folder."""
 
 
 def checked(config: ConfigDict) -> ConfigDict:
@@ -57,8 +57,7 @@ def guard(config: ConfigDict, workdir: Path) -> None:
     """
     path = workdir / "results" / "run.json"
     if path.exists():
-        before = _flat({k: v for k, v in tables.read_json(path)["config"].items() if k in FIXED_SECTIONS})
-        now = _flat({k: v for k, v in _options(config).items() if k in FIXED_SECTIONS})
+        before, now = (_fixed(options) for options in (tables.read_json(path)["config"], _options(config)))
         for name in sorted(before.keys() | now.keys()):
             if before.get(name) != now.get(name):
                 raise UserError(
@@ -90,6 +89,11 @@ def stored_config(workdir: Path) -> ConfigDict:
 
 def _options(config: ConfigDict) -> dict[str, Any]:
     return json.loads(config.to_json_best_effort())
+
+
+def _fixed(options: dict[str, Any]) -> dict[str, Any]:
+    flat = _flat({section: values for section, values in options.items() if section in FIXED_SECTIONS})
+    return {name: value for name, value in flat.items() if not name.startswith("data.masks.")}
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
