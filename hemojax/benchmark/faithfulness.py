@@ -61,14 +61,14 @@ def measure(
     logits: pd.DataFrame,
     workdir: Path,
 ) -> pd.DataFrame:
-    """Measure each method at its stage on at most `eval.faithfulness.slices` test slices, at even distances.
+    """Measure each method at its stage on at most `eval.faithfulness.slices` test slices with a lesion.
 
     Args:
         config: the run's config.
         network: the classifier, a `StagedNetwork`.
         variables: its parameters and statistics.
         folder: the records.
-        slices: the explained slices, see `explanations.lesion_slices`.
+        slices: the explained slices, see `explanations.explained_slices`.
         cells: `method` and `stage`; one row or more for each pair to measure. Those without maps are left out.
         logits: the table of logits of the slices, see `training.predict.logits`.
         workdir: where `maps/` lies.
@@ -76,7 +76,7 @@ def measure(
     Returns:
         the faithfulness table: a row a slice, stage, method and metric. It is empty where nothing is asked for.
     """
-    tests = slices[slices["split"] == "test"]
+    tests = slices[(slices["split"] == "test") & slices["lesion"]]
     number = min(config.eval.faithfulness.slices, len(tests))
     columns = [*KEYS, "metric", "value"]
     empty = pd.DataFrame(columns=columns).astype({"slice": np.int32, "value": np.float32})

@@ -61,7 +61,7 @@ def compare(
         network: the classifier.
         variables: its parameters and statistics.
         folder: the records.
-        slices: the explained slices, see `explanations.lesion_slices`.
+        slices: the explained slices, see `explanations.explained_slices`.
         logits: the table of logits of the slices; the target is the original network's throughout.
         cells: columns method and stage; further columns do not matter.
 
@@ -72,7 +72,7 @@ def compare(
     """
     cells = cells[~cells["method"].isin([name for name, m in METHODS.items() if m.needs & explanations.COSTLY])]
     cells = cells.loc[cells["method"] != RANDOM, KEYS].drop_duplicates()
-    slices = slices[slices["split"] == "test"]
+    slices = slices[(slices["split"] == "test") & slices["lesion"]]
     columns = ["case", "patient", "slice", "split", *KEYS, "randomised", "depth", "spearman", "ssim"]
     if cells.empty or slices.empty or not config.eval.sanity.slices:
         return pd.DataFrame(columns=columns).astype({"slice": int, "depth": int, "spearman": float, "ssim": float})

@@ -28,7 +28,7 @@ CELLS = pd.DataFrame(
 SLICES = pd.DataFrame(
     {"case": ["a"] * 3 + ["b"] * 4, "patient": ["p"] * 3 + ["q"] * 4, "slice": [0, 1, 2, 0, 1, 2, 3]}
     | {"split": ["validation"] * 2 + ["test"] * 5, "any": [1, 1, 1, 1, 0, 1, 1]}
-)
+).assign(lesion=True)
 
 
 @pytest.fixture(scope="module")

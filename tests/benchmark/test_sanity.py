@@ -79,7 +79,8 @@ def compared(tmp_path_factory):
     with config.unlocked():
         config.data.masks = {"lesion": (1, 2)}
     folder = bright_heads.prepare(tmp_path_factory.mktemp("records") / "records")
-    slices = explanations.lesion_slices(folder, config.data.masks)
+    nothing_called = pd.DataFrame({"case": ["?"], "slice": [0], "logit": [-1.0]})
+    slices = explanations.explained_slices(folder, config.data, nothing_called)
     rng, shapes = np.random.default_rng(0), jax.eval_shape(lambda: state.initialise(network, 32, 3, jax.random.key(0)))
     variables = jax.tree.map(lambda leaf: (1 + rng.standard_normal(leaf.shape)).astype(np.float32) / 10, shapes)
     variables["batch_stats"] = jax.tree.map(abs, variables["batch_stats"])
