@@ -138,7 +138,7 @@ def test_the_report_gives_the_figures_of_a_hand_made_table(reported):
     assert "pooled Dice **0.706 [0.500, 0.889]**, IoU 0.545" in boxes
 
     classifier = section(text, "Classifier")
-    test = ["test", "any", "0.750", "0.833", "0.500", "0.500", "0.500", "2", "4", "2"]
+    test = ["test", "any", "0.750", "0.833", "0.500", "0.500", "0.500", "0.425", "0.274", "2", "4", "2"]
     assert line(classifier, "test") == test
     assert line(classifier, "validation")[2:7] == ["1.000"] * 5
 
@@ -159,6 +159,40 @@ def test_the_report_gives_the_figures_of_a_hand_made_table(reported):
 
     assert line(section(text, "Times"), "alone") == ["alone", "gradcam", "cpu", "4", "12.50", "1.2"]
     assert '"jax": "0.10"' in section(text, "Run")
+
+
+def test_every_rule_and_population_of_the_chosen_cell_stands_there(reported):
+    rules = section((reported[0] / "summary.md").read_text(), "haematoma: threshold rules and populations")
+    for population in cuts.POPULATIONS:
+        assert line(rules, population, cuts.FIXED)[2:4] == ["0.500", "0.500 [0.500, 0.500]"]
+        for rule in (cuts.VALIDATION, cuts.OTSU, cuts.ORACLE):
+            assert line(rules, population, rule)[2:4] == ["0.700", "0.643 [0.500, 0.750]"]
+
+
+def test_maps_before_they_are_cut(reported):
+    whole = section((reported[0] / "summary.md").read_text(), "haematoma: maps before they are cut")
+    # Half of the mask is at the top level, with as many other pixels, and so at the lowest: any order is as good.
+    figures = ["0.500 [0.500, 0.500]"] * 2 + ["0.500"] * 2 + ["0.500", "1.000", "0.500", "0.500", "0.000", "2", "2"]
+    assert line(whole, "gradcam", "stage2")[2:] == figures
+
+
+def test_lesions_by_size(reported):
+    by_size = section((reported[0] / "summary.md").read_text(), "haematoma: by size and subtype")
+    # Both test slices have 8 pixels in the mask.
+    assert line(by_size, "small (8 to 8 mm2)")[1] == "0.643 [0.500, 0.750]"
+
+
+def test_two_patients_cannot_tell_methods_apart(reported):
+    text = (reported[0] / "summary.md").read_text()
+    (real,) = re.findall(r"^haematoma, is the difference real.*$", text, re.MULTILINE)
+    assert "0 of 4 others are worse; not told apart: hu_threshold, layercam, randomcam, scorecam." in real
+    assert "WARNING: 2 test patients." in text
+    against = section(text, "haematoma: against the chosen method")
+    assert line(against, "layercam")[3:] == ["0.5000", "1.0000", "2", "2"]
+    ranks = section(text, "haematoma: ranks over patients")
+    assert line(ranks, "gradcam")[1] == "1.00"
+    assert "scorecam" not in ranks  # it saw one slice of two
+    assert (reported[0] / "figures" / "ranks_haematoma.png").stat().st_size > 5000
 
 
 def test_who_loses_to_randomcam_is_named(reported):
