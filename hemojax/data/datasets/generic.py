@@ -5,7 +5,7 @@ masks/<case>.nii.gz    integers, 0 elsewhere (optional for a case whose labels s
 slices.csv             optional: patient, slice (0-based), hemorrhage_binary, and if known EPH, SDH, SAH, IPH, IVH,
                        split (train, validation, test); a case's name is its patient's
 boxes.csv              optional: patient, slice, i0, j0, i1, j1: an expert's boxes in indices of the scan's array, the
-                       upper ends exclusive; a mask target of them: --config.data.masks.boxes="(256,)"
+                       upper ends exclusive; 256 among a mask target's integers stands for them
 """
 
 from collections.abc import Iterator, Mapping
