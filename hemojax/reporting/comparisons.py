@@ -59,7 +59,7 @@ def ranks(found: Ranks, mask: str) -> Section:
     table["patients"] = str(found.patients)
     text = (
         f"Rank of each method's pooled Dice within a patient, mean over {found.patients} patients, 1 the best. "
-        f"Friedman p = {number(found.p, 4)}; mean ranks closer than {number(found.critical, 2)} are not told apart "
+        f"Friedman p {_exact(found.p)}; mean ranks closer than {number(found.critical, 2)} are not told apart "
         "(Nemenyi, 5 %)."
     )
     return Section(f"{mask}: ranks over patients", (text,), table, figure=f"figures/ranks_{mask}.png")
@@ -121,6 +121,10 @@ def _differences(rows: pd.DataFrame) -> pd.Series:
     signed = rows[["difference", "low", "high"]].map("{:+.3f}".format)
     cells = signed["difference"] + " [" + signed["low"] + ", " + signed["high"] + "]"
     return cells + (rows["p_holm"] < 0.05).map({True: "*", False: ""})
+
+
+def _exact(p: float) -> str:
+    return "< 0.0001" if p < 1e-4 else f"= {number(p, 4)}"
 
 
 def _names(rows: pd.DataFrame) -> str:
