@@ -39,9 +39,9 @@ def looks(slices: pd.DataFrame, removal: pd.DataFrame, position: pd.DataFrame) -
     )
     kept = chief[chief["flipped"] < FEW_FLIPS * chief["called"]]
     if area >= GOOD_AUROC and len(kept):
-        cases = " and ".join(f"with the {row['mask']} {_IN_WORDS[row['fill']]}" for _, row in kept.iterrows())
+        cases = ", ".join(f"{row['mask']} {_IN_WORDS[row['fill']]}" for _, row in kept.iterrows())
         text.append(
-            f"**WARNING**: AUROC {number(area)}, yet {cases} fewer than half of the positive calls flip. {WARNING}"
+            f"**WARNING**: AUROC {number(area)}, yet fewer than half of the positive calls flip: {cases}. {WARNING}"
         )
     table = pd.DataFrame(
         {

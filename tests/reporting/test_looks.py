@@ -46,7 +46,7 @@ def test_a_good_classifier_that_does_not_need_the_bleed_is_warned_of(errors, fli
     section = looks.looks(slices(errors), pd.concat([removal(flips), removal(8, mask="core")]), position())
     assert any(looks.WARNING in line for line in section.text) == warned
     if warned:
-        assert "with the lesion filled from its surroundings fewer than half" in section.text[-1]
+        assert "half of the positive calls flip: lesion filled from its surroundings" in section.text[-1]
         assert "core" not in section.text[-1]
 
 
