@@ -1,7 +1,7 @@
 """The main job on a phantom that hemojax generates itself: synthetic head CT, ResNet-18, every method, every stage.
 
 python main.py --config=configs/bench.py
-    5 to 6 min on 2 CPU cores, 2.0 GB; test AUROC 0.998, best pooled Dice 0.68 (XGradCAM, stage1)
+    6 to 7 min on 2 CPU cores, 2.4 GB; test AUROC 0.998, best pooled Dice 0.67 (XGradCAM, stage1)
 python main.py --config=configs/bench.py:efficientnet_v2_s
     the study's network; not measured yet
 """
