@@ -1,7 +1,6 @@
 """The maps of a run at full size, on the grid on which pixels are counted: those of its jobs, and the baselines'."""
 
 import functools
-import itertools
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +33,8 @@ def batches(config: ConfigDict, folder: Path, slices: pd.DataFrame, workdir: Pat
         slices: the explained slices, see `explanations.explained_slices`.
         workdir: where `maps/` lies.
     """
-    yield from itertools.chain(_baselines(config, folder, slices), explanations.read(config, slices, workdir))
+    yield from _baselines(config, folder, slices)
+    yield from explanations.read(config, slices, workdir)
 
 
 def steps(config: ConfigDict, slices: pd.DataFrame) -> int:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from hemojax.metrics.comparison import Ranks
 from hemojax.reporting.figures import new_figure
-from hemojax.reporting.sections import Section, by_stage, number
+from hemojax.reporting.sections import Section, by_stage, number, with_counts
 
 
 def against_random(paired: pd.DataFrame, mask: str) -> Section:
@@ -33,7 +33,7 @@ def against_chosen(paired: pd.DataFrame, mask: str, choice: Mapping[str, Any]) -
     rows = paired[paired["mask"] == mask].sort_values("difference", ascending=False, kind="stable")
     table = rows[["method", "stage"]].assign(difference=_differences(rows))
     table["p"], table["p (Holm)"] = rows["p"].map(lambda p: number(p, 4)), rows["p_holm"].map(lambda p: number(p, 4))
-    table["n"], table["patients"] = rows["slices"].astype(str), rows["patients"].astype(str)
+    table = with_counts(table, rows)
     text = (
         f"Difference of pooled Dice to {choice['method']} at {choice['stage']}, each method at its best stage, test "
         "split, on the slices that both have; 95 % interval and p by the same resamples of patients, *: p < 0.05 "

@@ -9,7 +9,7 @@ from hemojax.errors import UserError
 from hemojax.metrics import cuts, statistics
 from hemojax.metrics.cuts import Protocol
 from hemojax.metrics.statistics import RANDOM
-from hemojax.reporting.sections import Section, by_stage, interval, judged_by, number
+from hemojax.reporting.sections import Section, by_stage, interval, judged_by, number, with_counts
 
 _BRIEF = ("method", "stage", "Dice", "IoU", "n", "patients")
 
@@ -66,7 +66,7 @@ def methods(summary: pd.DataFrame, mask: str, kind: str, protocol: Protocol) -> 
     table["Dice"] = [interval(row, name) for _, row in rows.iterrows()]
     for heading, column in {"Dice at 0.5": "fixed", **shown}.items():
         table[heading] = rows[column].map(number)
-    table["n"], table["patients"] = rows["slices"].astype(str), rows["patients"].astype(str)
+    table = with_counts(table, rows)
     text: tuple[str, ...] = (
         f"Test split, {judged_by(protocol, int(judged['size'].iloc[0]))}; of each method the stage with the best Dice "
         f"of {kind} on validation. Dice is pooled, with its 95 % interval by bootstrap over patients. Stage -: a "
@@ -121,7 +121,7 @@ def without_threshold(
     }
     for heading, column in shown.items():
         table[heading] = rows[column].map(number)
-    table["n"], table["patients"] = rows["slices"].astype(str), rows["patients"].astype(str)
+    table = with_counts(table, rows)
     text = (
         "Test split, slices whose mask is not empty. PxAP and AUROC are pooled over all pixels, with 95 % intervals by "
         "bootstrap over patients (1,024 levels of a map); pointing: the hottest pixel lies in the mask, or within 15 "
@@ -140,7 +140,7 @@ def rules(summary: pd.DataFrame, mask: str, choice: Mapping[str, Any]) -> Sectio
     table["threshold"] = rows["threshold"].map(number)
     for heading, name in {"Dice": "dice", "IoU": "iou", "Dice/slice": "slice_dice", "box Dice": "box_dice"}.items():
         table[heading] = [interval(row, name) for _, row in rows.iterrows()]
-    table["n"], table["patients"] = rows["slices"].astype(str), rows["patients"].astype(str)
+    table = with_counts(table, rows)
     text = (
         f"{choice['method']} at {choice['stage']}, test split, grid of {rows['size'].iloc[0]} pixels. `otsu` cuts each "
         "map at its own threshold (the mean is shown); `oracle (leaky)` takes the threshold from the test split and "
@@ -177,7 +177,7 @@ def strata(rows: pd.DataFrame, mask: str, choice: Mapping[str, Any], resamples: 
     table = pd.DataFrame({"lesions": found["stratum"]})
     for heading, name in {"Dice": "dice", "IoU": "iou", "box Dice": "box_dice", "pointing": "pointing"}.items():
         table[heading] = [interval(row, name) for _, row in found.iterrows()]
-    table["n"], table["patients"] = found["slices"].astype(str), found["patients"].astype(str)
+    table = with_counts(table, found)
     text = (
         f"{choice['method']} at {choice['stage']}, test split: thirds of the slices by the area of the lesion, and "
         "the slices in which a subtype is drawn."

@@ -42,6 +42,11 @@ def interval(row: pd.Series, name: str) -> str:
     return f"{number(row[name])} [{number(row[f'{name}_low'])}, {number(row[f'{name}_high'])}]"
 
 
+def with_counts(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The table and, as its last columns, how many slices and patients each of its rows counts."""
+    return table.assign(n=rows["slices"].astype(str), patients=rows["patients"].astype(str))
+
+
 def by_stage(rows: pd.DataFrame, order: pd.Series) -> pd.DataFrame:
     """The column `cell` as a table of methods (the one with the highest `order` first) by stages, with n and patients.
 

@@ -80,16 +80,15 @@ def report(folder: Path, console: Console, resamples: int = bootstrap.RESAMPLES)
     protocol = cuts.PROTOCOLS[run["config"]["eval"]["protocol"]]
     rows = cuts.cut(results.counts, results.maps, results.lesions)
     summary = statistics.summarise(rows, resamples)
+    best = statistics.best_stages(summary, protocol)
     judged_rows = cuts.of_population(
         rows[(rows["rule"] == protocol.rule) & (rows["split"] == "test")], protocol.population
     )
     paired = {
         "against_randomcam": comparison.against_random(judged_rows, resamples),
-        "against_chosen": comparison.against_chosen(
-            judged_rows, statistics.best_stages(summary, protocol), chosen, resamples
-        ),
+        "against_chosen": comparison.against_chosen(judged_rows, best, chosen, resamples),
     }
-    content = list(_sections(folder, results, chosen, protocol, summary, judged_rows, paired, resamples))
+    content = list(_sections(folder, results, chosen, protocol, summary, best, judged_rows, paired, resamples))
     content += [sections.times(results.timings), _run_section(run)]
 
     for name, frame in {"summary": summary, **paired}.items():
@@ -105,11 +104,12 @@ def _sections(
     chosen: dict[str, Any],
     protocol: Protocol,
     summary: pd.DataFrame,
+    best: pd.DataFrame,
     judged_rows: pd.DataFrame,
     paired: dict[str, pd.DataFrame],
     resamples: int,
 ) -> Iterator[Section]:
-    judged, best = statistics.of_protocol(summary, protocol), statistics.best_stages(summary, protocol)
+    judged = statistics.of_protocol(summary, protocol)
     look = looks.looks(results.slices, results.removal, results.position) if results.removal is not None else None
     yield _headline(results, chosen, protocol, judged, best, paired, look)
     yield classifier.classifier(results.slices)
