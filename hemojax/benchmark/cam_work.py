@@ -29,8 +29,12 @@ def ours(name: str, request: Request, size: int) -> int:
     if "gradients" in needs:
         total += workloads.flop(name, size, _earliest(name, request))
     for stage, channels in _channels(name, request, size).items():
-        suffix = workloads.flop(name, size, stage) if stage != network.linear_after else 0
-        total += suffix * (4 * ("curvature" in needs) + channels * ablations)
+        suffix = workloads.flop(name, size, stage)
+        total += 4 * suffix * ("curvature" in needs)
+        if stage in network.pointwise_after:  # begun once for all its channels
+            suffix = workloads.flop(name, size, f"{stage}/affine")
+        if stage != network.linear_after:
+            total += suffix * channels * ablations
         total += workloads.flop(name, size) * channels * ("masked_scores" in needs)
     return request.batch * total
 

@@ -87,7 +87,7 @@ def layers(network: str, size: int, after: str | None = None) -> dict[Layer, int
 
     net, x = models.create(network, 1), jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     if after is not None:
-        x = jax.eval_shape(partial(net.init, until=after), jax.random.key(0), x)["perturbations"][after]
+        x, _ = jax.eval_shape(partial(net.init_with_output, until=after), jax.random.key(0), x)
     with nn.intercept_methods(note):
         jax.eval_shape(partial(net.init, after=after), jax.random.key(0), x)
     return dict(found)

@@ -40,7 +40,7 @@ def explain(
 
     Args:
         network: a `hemojax.models.StagedNetwork`, or any flax module with its `stages`, `taps`, `linear_after`,
-            `resolve` and call.
+            `pointwise_after`, `resolve` and call.
         variables: its "params", and "batch_stats" if it has them.
         images: its input (NHWC).
         methods: names out of `METHODS`, and "fullgrad".

@@ -91,11 +91,12 @@ def gather(
         number = (*network.stages, *network.taps).index(stage)
         keys = keys_of(identities, number, seeds)
         suffix = partial(whole, after=stage)
+        affine, rest = _parts(whole, stage, network.pointwise_after)
 
         def ablated(values: Float[Array, "b k"]) -> Float[Array, "b k"]:
             if stage in linear:
                 return linear_ablated_scores(at_least_float32(a), at_least_float32(g), at_least_float32(values), scores)
-            return ablated_scores(suffix, a, values, target, group)
+            return ablated_scores(affine, rest, a, values, target, group)
 
         @cache  # the gains need them too
         def groups() -> Float[Array, "b h w g"]:
@@ -177,6 +178,13 @@ def noisy_gradients(
         return tapped(network, variables, images + NOISE_OF_IMAGES * noise, target, stages, stages)[2]
 
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), jax.lax.map(once, keys.T))
+
+
+def _parts(whole: Callable[..., Array], stage: str, pointwise_after: Sequence[str]) -> tuple[Forward, Forward]:
+    """What follows a stage, divided where it is no longer affine in the channels of each position."""
+    if stage not in pointwise_after:
+        return (lambda a: a), partial(whole, after=stage)
+    return partial(whole, after=stage, until=f"{stage}/affine"), partial(whole, after=f"{stage}/affine")
 
 
 def _of(values: Mapping[str, Any], stages: Sequence[str]) -> dict[str, Any]:

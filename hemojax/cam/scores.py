@@ -17,20 +17,37 @@ Forward = Callable[[Float[Array, "n ..."]], Float[Array, "n outputs"]]
 
 
 def ablated_scores(
-    suffix: Forward,
+    affine: Forward,
+    rest: Forward,
     activations: Float[Array, "b h w k"],
     values: Float[Array, "b k"],
     target: AnyTarget,
     group: int,
 ) -> Float[Array, "b k"]:
-    """The score of each image with each channel of the stage set to its value, by running only its `suffix`."""
-    channels = jnp.arange(activations.shape[-1])
+    """The score of each image with each channel of the stage set to its value, by running only what follows the stage.
 
-    def inputs(chosen: Int[Array, " c"]) -> Float[Array, "b c h w k"]:
-        ablated = chosen[:, None, None, None] == channels
-        return jnp.where(ablated, values[:, None, None, None], activations[:, None])
+    Args:
+        affine: what follows at once, as far as it is affine in the channels of each position: the identity, or 1x1
+            convolutions. It runs once: without channel k its output changes by (value_k - A_k) times a fixed vector.
+        rest: what follows that, to the logits.
+        activations: of the stage.
+        values: what each channel is set to.
+        target: one for each image.
+        group: how many channels of each image at a time.
 
-    return scores_of(suffix, inputs, len(channels), target, at_once(activations, outputs_at_once, group))
+    Returns:
+        The scores.
+    """
+    channels = activations.shape[-1]
+    base = affine(activations)
+    one_position = jnp.eye(channels, dtype=activations.dtype)[:, None, None]
+    _, effects = jax.jvp(affine, (jnp.zeros_like(one_position),), (one_position,))
+    changes = values[:, None, None] - activations
+
+    def inputs(chosen: Int[Array, " c"]) -> Float[Array, "b c h w m"]:
+        return base[:, None] + jnp.moveaxis(changes[..., chosen], -1, 1)[..., None] * effects[chosen]
+
+    return scores_of(rest, inputs, channels, target, at_once(activations, outputs_at_once, group))
 
 
 def linear_ablated_scores(

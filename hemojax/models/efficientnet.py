@@ -197,6 +197,12 @@ class EfficientNet(StagedNetwork):
         )
 
     @property
+    def pointwise_after(self) -> tuple[str, ...]:
+        """Where an MBConv's expansion or the head follows, up to its activation."""
+        expansions = (f"stage{i}" for i, spec in enumerate(self.table[1:], 1) if not spec.fused)
+        return (*(stage for stage in expansions if f"{stage}/expand" in self.taps), self.stages[-2])
+
+    @property
     def linear_after(self) -> str:
         """The last stage."""
         return self.stages[-1]
@@ -208,19 +214,22 @@ class EfficientNet(StagedNetwork):
         return torchvision | {f"blocks[{i}]": stage for i, stage in enumerate(self.stages[1:-1])}
 
     def run_link(self, name: str, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 c2"]:
-        """Output of one stage or inner tap."""
+        """Output of one stage or inner tap, or of the affine beginning of the next one."""
         layer = partial(
             ConvNorm, same=self.same, activation=self.activation, dtype=self.dtype, axis_name=self.axis_name
         )
-        if name in self.taps:
-            stage = self.stages.index(name.removesuffix("/expand")) + 1
-            spec = self.table[stage - 1]
-            return expansion(spec, x.shape[-1], spec.stride, layer, f"features_{stage}_0_block_0")(x, train)
-        stage = self.stages.index(name)
+        place, _, inner = name.partition("/")
+        stage = self.stages.index(place)
         if name == "stem":
             return layer(self.stem, 3, 2, name="features_0")(x, train)
-        if name == "head":
-            return layer(self.head, 1, name=f"features_{stage}")(x, train)
+        if name == "head" or (inner == "expand" and place in self.pointwise_after):
+            return self.activation(x)
+        if inner:  # the beginning of the next stage
+            stage, layer = stage + 1, partial(layer, linear=inner == "affine")
+            if stage > len(self.table):
+                return layer(self.head, 1, name=f"features_{stage}")(x, train)
+            spec = self.table[stage - 1]
+            return expansion(spec, x.shape[-1], spec.stride, layer, f"features_{stage}_0_block_0")(x, train)
         spec = self.table[stage - 1]
         before, blocks = sum(s.depth for s in self.table[: stage - 1]), sum(s.depth for s in self.table)
         for i in range(spec.depth):

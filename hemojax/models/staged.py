@@ -47,10 +47,26 @@ class StagedNetwork(nn.Module):
         return None
 
     @property
+    def pointwise_after(self) -> tuple[str, ...]:
+        """The stages behind which the network begins with 1x1 convolutions, affine in each position's channels.
+
+        `run_link` then runs these by themselves as `stage5/affine`, ahead of the link that follows. Nothing is tapped
+        there.
+        """
+        return ()
+
+    @property
     def links(self) -> tuple[str, ...]:
         """The whole chain: each stage, and behind it its inner taps."""
         return tuple(
             name for stage in self.stages for name in (stage, *(t for t in self.taps if t.startswith(f"{stage}/")))
+        )
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """The links, and behind the stages of `pointwise_after` where the network is affine no longer."""
+        return tuple(
+            step for name in self.links for step in (name, f"{name}/affine")[: 1 + (name in self.pointwise_after)]
         )
 
     @property
@@ -77,7 +93,7 @@ class StagedNetwork(nn.Module):
         return jnp.promote_types(jnp.float32, self.dtype)
 
     def run_link(self, name: str, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 c2"]:
-        """Output of link `name`, given the output of the link before it."""
+        """Output of link `name`, or of the affine beginning of the next one, given what comes before it in `chain`."""
         raise NotImplementedError
 
     def classify(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b outputs"]:
@@ -111,7 +127,7 @@ class StagedNetwork(nn.Module):
             x: images (NHWC), or the output of link `after` where that is given.
             train: batch norm takes the statistics of the batch (and updates the running ones, collection
                 "batch_stats"), dropout and stochastic depth are active (random numbers "dropout").
-            after: start behind this link (any name that `resolve` knows).
+            after: start behind this link (any name that `resolve` knows, or one of `chain`).
             until: stop at this link's output.
 
         Returns:
@@ -120,14 +136,18 @@ class StagedNetwork(nn.Module):
         Raises:
             UserError: a stage is unknown, or `until` does not come after `after`.
         """
-        first = 0 if after is None else self.links.index(self.resolve(after)) + 1
-        last = len(self.links) if until is None else self.links.index(self.resolve(until)) + 1
+        first = 0 if after is None else self._place(after) + 1
+        last = len(self.chain) if until is None else self._place(until) + 1
         if until is not None and first >= last:
             raise UserError(f"stage {until!r} does not come after stage {after!r}")
         x = x.astype(self.dtype)
-        for name in self.links[first:last]:
-            x = self.tap(name, self.run_link(name, x, train))
+        for name in self.chain[first:last]:
+            x = self.run_link(name, x, train)
+            x = self.tap(name, x) if name in self.links else x
         return x if until is not None else self.classify(x, train)
+
+    def _place(self, name: str) -> int:
+        return self.chain.index(name if name in self.chain else self.resolve(name))
 
     def tap(self, name: str, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Adds the variable "perturbations"/`name` if there is one, then sows x into "intermediates"/`name`.

@@ -11,11 +11,13 @@ from scipy import ndimage
 from toy import Toy, compiled, images, variables
 
 from hemojax.cam import METHODS, Inputs, Target, masks
+from hemojax.cam.inputs import gather
 from hemojax.cam.masks import channel_groups, group_gains, masked_scores, optimised_weights
 from hemojax.cam.perturbation import pgc_ablation
 from hemojax.cam.scores import ablated_scores, linear_ablated_scores, position_scores
 from hemojax.cam.targets import score
 from hemojax.models import create
+from hemojax.models.efficientnet import EfficientNet, StageSpec
 
 BATCH = 3
 NETWORK = Toy()
@@ -27,6 +29,10 @@ WHOLE = partial(NETWORK.apply, VARIABLES)
 
 def suffix_of(network, variables, stage):
     return partial(network.apply, variables, after=stage)
+
+
+def same(a):
+    return a
 
 
 def scored(logits, image):
@@ -42,7 +48,7 @@ def test_ablated_scores_are_those_of_a_loop(stage, group):
     a = activations(stage)
     channels = a.shape[-1]
     values = -jnp.arange(BATCH * channels, dtype=jnp.float32).reshape(BATCH, channels)
-    scores = jax.jit(lambda a: ablated_scores(suffix_of(NETWORK, VARIABLES, stage), a, values, TARGET, group))
+    scores = jax.jit(lambda a: ablated_scores(same, suffix_of(NETWORK, VARIABLES, stage), a, values, TARGET, group))
     found, suffix = scores(a), compiled(NETWORK, after=stage)
     expected = np.zeros((BATCH, channels))
     for image, channel in np.ndindex(BATCH, channels):
@@ -51,6 +57,33 @@ def test_ablated_scores_are_those_of_a_loop(stage, group):
         expected[image, channel] = scored(suffix(VARIABLES, ablated), image)
     assert np.ptp(expected, axis=1).min() > 1e-3
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_ablated_scores_where_the_suffix_begins_pointwise(stage):
+    """Behind stage1 an MBConv that expands, behind stage2 the head: one run of these serves all channels."""
+    network = EfficientNet(3, table=(StageSpec(True, 1, 2, 6, 1), StageSpec(False, 4, 2, 10, 1)), stem=8, head=12)
+    assert network.pointwise_after == ("stage1", "stage2")
+    given = jax.jit(network.init)(jax.random.key(0), IMAGES)
+    given = {  # strong layers, whose batch norms have offsets
+        "params": jax.tree.map(lambda leaf: 3 * leaf, given["params"]),
+        "batch_stats": jax.tree.map(lambda leaf: leaf + 0.3, given["batch_stats"]),
+    }
+    a = network.apply(given, IMAGES, until=stage)
+    needs = frozenset({"ablated_scores", "pgc_ablated_scores"})
+    identities = jnp.arange(BATCH)
+    made = jax.jit(partial(gather, network, stages=(stage,), needs=needs, seeds=1, group=4))
+    found = made(given, IMAGES, TARGET, identities)[1][stage]
+    suffix = jax.jit(suffix_of(network, given, stage))
+    pgc = np.stack([pgc_ablation(x) for x in a])
+    wanted = {"ablated_scores": np.zeros_like(pgc), "pgc_ablated_scores": pgc}
+    for name, values in wanted.items():
+        expected = np.zeros_like(values)
+        for image, channel in np.ndindex(values.shape):
+            ablated = a[image : image + 1].at[..., channel].set(values[image, channel])
+            expected[image, channel] = scored(suffix(ablated), image)
+        assert np.ptp(expected, axis=1).min() > 1e-3
+        np.testing.assert_allclose(getattr(found, name), expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
 
 
 def half_pixel(values, height, width):
@@ -143,7 +176,8 @@ def test_memory_follows_the_group_and_not_the_number_of_channels():
     def temporary(group):
         def scores(params, a):
             zeros = jnp.zeros((1, a.shape[-1]))
-            return ablated_scores(suffix_of(network, {"params": params}, "stage1"), a, zeros, target, group)
+            suffix = suffix_of(network, {"params": params}, "stage1")
+            return ablated_scores(same, suffix, a, zeros, target, group)
 
         return jax.jit(scores).lower(shapes, wide).compile().memory_analysis().temp_size_in_bytes
 
@@ -180,7 +214,7 @@ def test_the_last_stage_of_each_network_is_linear(name, stage):
 
     gradients, scores = jax.grad(total, has_aux=True)(a)
     values = jnp.ones((BATCH, a.shape[-1]))
-    run = ablated_scores(suffix_of(network, given, stage), a, values, TARGET, 64)
+    run = ablated_scores(same, suffix_of(network, given, stage), a, values, TARGET, 64)
     np.testing.assert_allclose(linear_ablated_scores(a, gradients, values, scores), run, atol=1e-4)
 
 

@@ -16,6 +16,7 @@ class Toy(nn.Module):
     stages: tuple[str, ...] = ("stage1", "stage2", "stage3")
     taps: tuple[str, ...] = ()
     linear_after: str | None = None  # the tanh is not linear
+    pointwise_after: tuple[str, ...] = ()
 
     def resolve(self, name):
         return {"last": self.stages[-1]}.get(name, name)

@@ -1,3 +1,4 @@
+from functools import partial
 from itertools import pairwise
 
 import jax
@@ -67,6 +68,26 @@ def test_prefix_and_middle_give_the_activations(case):
         np.testing.assert_allclose(middle(prefix), activations[following], rtol=1e-4, atol=1e-4)
 
 
+def test_where_a_network_begins_pointwise_it_is_affine():
+    network = NETWORKS["efficientnet_v2"]
+    x = jax.random.normal(jax.random.key(1), (2, 40, 33, 3))
+    variables = jax.jit(network.init)(jax.random.key(0), x)
+    variables["batch_stats"] = jax.tree.map(lambda leaf: leaf + 0.3, variables["batch_stats"])  # an offset
+    variables = {name: variables[name] for name in ("params", "batch_stats")}
+    assert network.pointwise_after == ("stage2", "stage4")  # behind stage1 the residual connection goes around it
+    logits = network.apply(variables, x)
+    for stage in network.pointwise_after:
+        a = network.apply(variables, x, until=stage)
+        begin = jax.jit(partial(network.apply, variables, after=stage, until=f"{stage}/affine"))
+        rest = network.apply(variables, begin(a), after=f"{stage}/affine")
+        np.testing.assert_allclose(rest, logits, rtol=1e-4, atol=1e-5)
+        zero, other = begin(jnp.zeros_like(a)), a.at[:, 1, 1].set(2.0)
+        assert jnp.abs(zero).max() > 0.1
+        np.testing.assert_allclose(begin(3 * a) - zero, 3 * (begin(a) - zero), rtol=1e-4, atol=1e-4)
+        changed = np.abs(begin(other) - begin(a)).max((0, 3)) > 1e-4
+        assert np.argwhere(changed).tolist() == [[1, 1]]
+
+
 def test_a_perturbation_is_added_to_the_stage():
     network = NETWORKS["resnet"]
     x = jnp.ones((1, 8, 8, 64))
@@ -85,6 +106,8 @@ def test_inner_taps_are_the_expansions_without_a_residual_connection_around_them
     assert network.taps == ("stage2/expand", "stage3/expand")
     chain = ("stem", "stage1", "stage2", "stage2/expand", "stage3", "stage3/expand", "stage4", "head")
     assert network.links == chain
+    affine = {"stage2": "stage2/affine", "stage4": "stage4/affine"}
+    assert network.chain == tuple(step for name in chain for step in (name, affine.get(name)) if step)
     assert network.stages == tuple(name for name in chain if "/" not in name)
     nothing_to_expand = (StageSpec(True, 4, 2, 8, 1), StageSpec(True, 1, 2, 12, 1), StageSpec(False, 1, 2, 16, 1))
     assert EfficientNet(3, table=nothing_to_expand).taps == ()
