@@ -9,13 +9,15 @@ Tiles hold four times the values of their images, so a batch is done in groups o
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hemojax.models.groups import map_in_groups
 
-TILE_BYTES = 24 * 2**20  # of a group's input and output tiles: most of the last cache of the processors tried
+LEAST_TILE_BYTES, MOST_TILE_BYTES = 24 * 2**20, 48 * 2**20  # of a group's input and output tiles
+LAST_CACHE = Path("/sys/devices/system/cpu/cpu0/cache/index3/size")
 FEWEST_CHANNELS, SMALLEST_SIDE = 32, 14  # with fewer, or smaller images, the sums cost more than the products save
 
 Grid = list[list[Float[Array, "..."]]]
@@ -42,7 +44,19 @@ def convolve(x: Float[Array, "b h w ci"], kernel: Float[Array, "3 3 ci co"]) -> 
     _, h, w, _ = x.shape
     image_bytes = 4 * h * w * sum(kernel.shape[2:]) * x.dtype.itemsize
     convolve_group = partial(_convolve_group, weights=_transform_kernel(kernel))
-    return map_in_groups(convolve_group, TILE_BYTES // image_bytes, x)
+    return map_in_groups(convolve_group, tile_bytes() // image_bytes, x)
+
+
+def tile_bytes() -> int:
+    """As many as the processor's last cache holds, between the least and the most; the least where Linux has no word.
+
+    With 48 MiB in a cache of 260, an EfficientNetV2-S's forward takes 7 % less time than with 24, its gradients 3 %.
+    """
+    try:
+        cache = int(LAST_CACHE.read_text().strip().removesuffix("K")) * 2**10
+    except (OSError, ValueError):
+        cache = 0
+    return min(max(cache, LEAST_TILE_BYTES), MOST_TILE_BYTES)
 
 
 def _transform_kernel(kernel: Float[Array, "3 3 ci co"]) -> Grid:

@@ -27,7 +27,7 @@ def test_equals_scipys_correlation():
 @pytest.mark.parametrize("group_bytes", [1, 24 * 2**20])
 @pytest.mark.parametrize(("shape", "outputs"), [((6, 14, 14, 32), 40), ((3, 15, 18, 40), 32)])
 def test_forward_and_cotangents_are_those_of_jaxs_own_convolution(monkeypatch, shape, outputs, group_bytes):
-    monkeypatch.setattr(winograd, "TILE_BYTES", group_bytes)
+    monkeypatch.setattr(winograd, "tile_bytes", lambda: group_bytes)
     with jax.enable_x64(True):
         x, kernel = operands(shape, outputs, jnp.float64)
         assert winograd.pays(x, kernel, 1)
@@ -66,6 +66,16 @@ def test_rounds_no_worse_than_a_plain_convolution():
 def test_is_chosen_where_it_pays(shape, outputs, stride, dtype, expected):
     x, kernel = operands(shape, outputs, dtype)
     assert winograd.pays(x, kernel, stride) == expected
+
+
+@pytest.mark.parametrize(
+    ("told", "mebibytes"), [("16384K\n", 24), ("32768K\n", 32), ("266240K\n", 48), ("unknown", 24), (None, 24)]
+)
+def test_tiles_fill_the_last_cache(monkeypatch, tmp_path, told, mebibytes):
+    monkeypatch.setattr(winograd, "LAST_CACHE", tmp_path / "size")
+    if told is not None:
+        (tmp_path / "size").write_text(told)
+    assert winograd.tile_bytes() == mebibytes * 2**20
 
 
 @pytest.mark.parametrize(("platform", "convolutions"), [("cpu", 0), ("cuda", 1)])
