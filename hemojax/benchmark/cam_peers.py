@@ -124,4 +124,5 @@ def explained(
 
         cam.get_cam_image = remember
         final = cam(x, targets)
+        del cam.get_cam_image  # it refers to cam, whose gigabytes would wait for the garbage collector
     return raw[0], final

@@ -66,7 +66,9 @@ class StagedNetwork(nn.Module):
     def chain(self) -> tuple[str, ...]:
         """The links, and behind the stages of `pointwise_after` where the network is affine no longer."""
         return tuple(
-            step for name in self.links for step in (name, f"{name}/affine")[: 1 + (name in self.pointwise_after)]
+            step
+            for name in self.links
+            for step in ((name, f"{name}/affine") if name in self.pointwise_after else (name,))
         )
 
     @property

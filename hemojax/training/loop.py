@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
-from tensorboardX import SummaryWriter
 
 from hemojax import devices, models
 from hemojax.data import hounsfield, loader, records
@@ -155,6 +154,8 @@ class Log:
         path.write_text("".join(kept))
         self._file = path.open("a")
         purge = json.loads(kept[-1])["step"] + 1 if kept else 0
+        from tensorboardX import SummaryWriter  # not before it is needed: it imports PyTorch where that is installed
+
         self._events = SummaryWriter(str(workdir / "events"), purge_step=purge, write_to_disk=first)
 
     def write(self, kind: str, epoch: int, number: int, figures: dict[str, float]) -> None:

@@ -7,17 +7,12 @@ import numpy as np
 STAGES = {
     "resnet18": ("stage1", "stage2", "stage3", "stage4"),
     "resnet50": ("stage1", "stage2", "stage3", "stage4"),
-    "efficientnet_v2_s": ("stage2", "stage4", "stage5"),
+    "efficientnet_v2_s": ("stage2", "stage4", "stage5", "stage6", "head"),
 }
 LABELS = {1: (0, 0), 5: (3, 1)}  # by the number of logits, of each image
-CASES = (("resnet18", 1), ("resnet18", 5), ("resnet50", 1), ("resnet50", 5), ("efficientnet_v2_s", 1))
+CASES = tuple((name, outputs) for name in STAGES for outputs in LABELS)
 FINAL = ("resnet18", "resnet50")  # of whose stage2, with five logits, the final maps are kept too
 SIZE = 64
-
-
-def left_out(name, stage, method):
-    """A run of EfficientNetV2-S for each channel of its later stages takes the library too long."""
-    return (name, stage) == ("efficientnet_v2_s", "stage5") and method in ("ablationcam_pgc", "scorecam")
 
 
 def weights(state):
