@@ -6,7 +6,7 @@ python main.py --config=configs/speed.py --config.speed.what=networks
 python main.py --config=configs/speed.py --config.speed.what=layers
 python main.py --config=configs/speed.py --config.speed.what=cams --config.speed.networks="('efficientnet_v2_s',)" \
     --config.speed.rounds=1
-    class activation maps against pytorch-grad-cam, torch-cam and captum, which need minutes for some: half an hour
+    class activation maps against pytorch-grad-cam, torch-cam and captum, which need minutes for some: an hour
 python main.py --config=configs/speed.py --config.speed.what=metrics
     pixel counts against numpy, boxes against scikit-image, ROAD's imputation against pytorch-grad-cam: samples of 20
     and 40 slices (66 maps each); 10 min. Counts 10 times as fast as a loop over thresholds, 11 times as binned numpy,
