@@ -32,8 +32,10 @@ EIGEN = ("eigencam", "eigengradcam", "kpcacam")  # the sign of a singular vector
 ROUNDED = (*EIGEN, "segeigencam", "ablationcam_pgc", "scorecam")  # theirs are partly in float32
 
 
-def allowed(method):
-    return 5e-6 if method in EIGEN else 1e-6
+def allowed(method, spread):
+    if method == "ablationcam_pgc":  # sets channels to -1e7 and beyond: how that rounds depends on how one convolves
+        return 6 * spread + 1e-6
+    return 3 * spread + (5e-6 if method in (*EIGEN, "segeigencam") else 1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -105,12 +107,14 @@ def test_raw_maps_in_float64(golden, ours, name, outputs, methods):
 def test_raw_maps_in_float32(golden, ours, name, outputs, methods):
     """At most three times as far from float64 as the library's own float32 maps are.
 
-    And a little for those that are exact to the last digits; EigenCAM's Gram matrix squares the condition.
+    And a little for those that are exact to the last digits; EigenCAM's Gram matrix squares the condition. KPCA-CAM is
+    left out where there are four positions: with many channels they lie equally far apart, and eigenvalues coincide.
     """
     _, maps = ours(name, outputs, methods, "float32")
+    maps = {cell: values for cell, values in maps.items() if cell[1] != "kpcacam" or values[0].size > 4}
     found = differences(maps, golden, name, outputs)
     spread = {cell: golden[f"spread/{name}/{outputs}/{'/'.join(cell)}"] for cell in found}
-    assert {cell: (d, spread[cell]) for cell, d in found.items() if not d < 3 * spread[cell] + allowed(cell[1])} == {}
+    assert {cell: (d, spread[cell]) for cell, d in found.items() if not d < allowed(cell[1], spread[cell])} == {}
 
 
 @pytest.mark.parametrize("name", ["resnet18", pytest.param("resnet50", marks=long)])
