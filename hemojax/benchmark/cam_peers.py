@@ -27,7 +27,7 @@ ALIKE = {
 }
 """The methods that hemojax defines alike: the sign of theirs is not arbitrary, and ScoreCAM's masks are not."""
 AT_ONCE = 8
-"""Images: with 1, 2, 4 and 16 at once none of them was faster, and many stages of 16 do not fit into 24 GiB."""
+"""Images: with 1, 2, 4 and 16 at once none of them made GradCAM at one stage faster (torch-cam at six, by 4 %)."""
 
 Modules = Mapping[str, torch.nn.Module]
 

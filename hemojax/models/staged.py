@@ -57,7 +57,7 @@ class StagedNetwork(nn.Module):
 
     @property
     def links(self) -> tuple[str, ...]:
-        """The whole chain: each stage, and behind it its inner taps."""
+        """What can be tapped, first to last: each stage, and behind it its inner taps."""
         return tuple(
             name for stage in self.stages for name in (stage, *(t for t in self.taps if t.startswith(f"{stage}/")))
         )

@@ -3,6 +3,8 @@
 Of ResNet-18 what takes one pass; the others take minutes to compile, or to run in float64: `pytest -m long`.
 """
 
+import itertools
+
 import golden_scripts
 import jax
 import jax.numpy as jnp
@@ -32,10 +34,13 @@ EIGEN = ("eigencam", "eigengradcam", "kpcacam")  # the sign of a singular vector
 ROUNDED = (*EIGEN, "segeigencam", "ablationcam_pgc", "scorecam")  # theirs are partly in float32
 
 
-def allowed(method, spread):
-    if method == "ablationcam_pgc":  # sets channels to -1e7 and beyond: how that rounds depends on how one convolves
-        return 6 * spread + 1e-6
-    return 3 * spread + (5e-6 if method in (*EIGEN, "segeigencam") else 1e-6)
+# Of EfficientNetV2-S: the principal directions of four positions, and values of -1e7 and beyond for channels
+FURTHER = {("stage2", "ablationcam_pgc"), *itertools.product(("stage6", "head"), ("kpcacam", "segeigencam"))}
+
+
+def allowed(name, stage, method, spread):
+    times = 6 if name == "efficientnet_v2_s" and (stage, method) in FURTHER else 3
+    return times * spread + (5e-6 if method in EIGEN else 1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -107,14 +112,13 @@ def test_raw_maps_in_float64(golden, ours, name, outputs, methods):
 def test_raw_maps_in_float32(golden, ours, name, outputs, methods):
     """At most three times as far from float64 as the library's own float32 maps are.
 
-    And a little for those that are exact to the last digits; EigenCAM's Gram matrix squares the condition. KPCA-CAM is
-    left out where there are four positions: with many channels they lie equally far apart, and eigenvalues coincide.
+    And a little for those that are exact to the last digits; EigenCAM's Gram matrix squares the condition. Five cells
+    (`FURTHER`) are up to 5.7 times as far, and may be 6.
     """
     _, maps = ours(name, outputs, methods, "float32")
-    maps = {cell: values for cell, values in maps.items() if cell[1] != "kpcacam" or values[0].size > 4}
     found = differences(maps, golden, name, outputs)
     spread = {cell: golden[f"spread/{name}/{outputs}/{'/'.join(cell)}"] for cell in found}
-    assert {cell: (d, spread[cell]) for cell, d in found.items() if not d < allowed(cell[1], spread[cell])} == {}
+    assert {cell: (d, spread[cell]) for cell, d in found.items() if not d < allowed(name, *cell, spread[cell])} == {}
 
 
 @pytest.mark.parametrize("name", ["resnet18", pytest.param("resnet50", marks=long)])
