@@ -45,6 +45,11 @@ def wait_for_all(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
+def platform(mesh: Mesh | None = None) -> str:
+    """What a program on this mesh is compiled for: "cpu", "gpu" or "tpu"; without one, on this process's devices."""
+    return mesh.devices.flat[0].platform if mesh is not None else jax.default_backend()
+
+
 def mesh() -> Mesh:
     """All devices of this process along AXIS."""
     return jax.make_mesh((jax.local_device_count(),), (AXIS,), (AxisType.Auto,), devices=jax.local_devices())

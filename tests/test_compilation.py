@@ -61,7 +61,7 @@ def test_only_convolutions_are_kept_from_ynnpack():
         return [sum(f" = f32{shape}" in line for line in calls) for shape in ("[2,16,16,32]", "[16,32]")]
 
     assert calls({}) == [1, 1]
-    assert calls(compilation.options()) == [0, 1]
+    assert calls(compilation.options("cpu")) == [0, 1]
 
 
 def test_a_pmapped_function_gets_the_options_too(monkeypatch):
@@ -70,13 +70,13 @@ def test_a_pmapped_function_gets_the_options_too(monkeypatch):
 
     mapped = jax.pmap(step, axis_name=devices.AXIS, in_axes=(None, 0), out_axes=(None, 0))
     x = np.ones((jax.local_device_count(), 3), np.float32)
-    run = compilation.with_options(mapped)
+    run = compilation.with_options(mapped, "cpu")
     state = devices.replicate(jnp.zeros(3))
     for _ in range(2):
         state, sums = run(state, x)
     assert run._cache_size() == 1  # the state goes round without being compiled for anew
     np.testing.assert_array_equal(state, np.full(3, 2.0))
     np.testing.assert_array_equal(sums, np.full(len(x), 3.0))
-    monkeypatch.setattr(compilation, "options", lambda: {"no_such_option": True})
+    monkeypatch.setattr(compilation, "options", lambda platform: {"no_such_option": True})
     with pytest.raises(Exception, match="no_such_option"):
-        compilation.with_options(mapped)(state, x)
+        compilation.with_options(mapped, "cpu")(state, x)

@@ -23,11 +23,12 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
-from hemojax import compilation, devices
+from hemojax import devices
 from hemojax.benchmark import explanations
 from hemojax.cam import engine, postprocess, random, targets
 from hemojax.cam.registry import METHODS
 from hemojax.cam.scores import at_least_float32
+from hemojax.compilation import Program
 from hemojax.data import hounsfield
 from hemojax.metrics import faithfulness, road, robustness
 from hemojax.models.groups import images_at_once, map_in_groups
@@ -96,11 +97,18 @@ def measure(
     return table[columns].astype({"slice": np.int32, "value": np.float32})
 
 
-def build(config: ConfigDict, network: Any) -> Callable[..., dict[str, Float[Array, " b"]]]:
+def build(config: ConfigDict, network: Any, mesh: Mesh | None = None) -> Program:
     """The compiled function from the variables, subjects and their maps, at full size, to all metrics of one map.
 
     The batch is a multiple of the number of devices, over which it is divided.
+
+    Args:
+        config: the run's config.
+        network: the classifier.
+        mesh: the devices; default: this process's.
     """
+    mesh = mesh or devices.mesh()
+    platform = devices.platform(mesh)
     options, normalisation = config.eval.faithfulness, config.data.normalisation
     channels = hounsfield.channels(config.data.windows)
     air = hounsfield.normalise(np.zeros((1, 1, len(config.data.windows)), np.float32), normalisation)
@@ -108,7 +116,7 @@ def build(config: ConfigDict, network: Any) -> Callable[..., dict[str, Float[Arr
 
     def of_map(variables: Variables, subject: Subject, heat: Float[Array, "s s"]) -> dict[str, Float[Array, ""]]:
         def logit(images: Float[Array, "n s s c"]) -> Float[Array, " n"]:
-            outputs = at_least_float32(_in_whole_groups(lambda part: network.apply(variables, part), images))
+            outputs = at_least_float32(_in_whole_groups(partial(network.apply, variables), images, platform))
             return jax.vmap(targets.score, in_axes=(0, None))(outputs, subject.target)
 
         def probability(images: Float[Array, "n s s c"]) -> Float[Array, " n"]:
@@ -118,7 +126,7 @@ def build(config: ConfigDict, network: Any) -> Callable[..., dict[str, Float[Arr
         for_noise, for_squares = jax.random.split(jax.random.fold_in(jax.random.key(0), subject.identity))
         start = faithfulness.blurred(image, options.blur)
         change = faithfulness.confidence_change(probability, image, heat, value)
-        removal = road.road(probability, image, heat, for_noise)
+        removal = road.road(probability, image, heat, for_noise, at_once=1 if platform == "cpu" else None)
         squares = robustness.random_squares(for_squares, image.shape[:2])
         return {
             "deletion": faithfulness.deletion(probability, image, heat, value, options.steps),
@@ -135,20 +143,20 @@ def build(config: ConfigDict, network: Any) -> Callable[..., dict[str, Float[Arr
         variables: Variables, subjects: Subject, heats: Float[Array, "b s s"]
     ) -> dict[str, Float[Array, " b"]]:
         # One map's images fill a CPU's cache many times over; elsewhere as many maps at once as memory is asked for.
-        at_once = 1 if jax.default_backend() == "cpu" else config.cam.chunk // (options.steps + 1)
+        at_once = 1 if platform == "cpu" else config.cam.chunk // (options.steps + 1)
         return map_in_groups(jax.vmap(partial(of_map, variables)), at_once, subjects, heats)
 
     whole, divided = PartitionSpec(), PartitionSpec(devices.AXIS)
-    share = jax.shard_map(
-        of_batch, mesh=devices.mesh(), in_specs=(whole, divided, divided), out_specs=divided, check_vma=False
-    )
-    return jax.jit(share, compiler_options=compilation.options())
+    share = jax.shard_map(of_batch, mesh=mesh, in_specs=(whole, divided, divided), out_specs=divided, check_vma=False)
+    return Program(share, platform)
 
 
-def _in_whole_groups(function: Callable[[Array], Array], images: Float[Array, "n s s c"]) -> Float[Array, "n outputs"]:
+def _in_whole_groups(
+    function: Callable[[Array], Array], images: Float[Array, "n s s c"], platform: str
+) -> Float[Array, "n outputs"]:
     """`function(images)`, on a CPU some images at a time; the last ones are filled up: 17 have no equal groups."""
     number = len(images)
-    group = min(images_at_once(images), number)
+    group = min(images_at_once(images, platform), number)
     filled = jnp.concatenate([images, jnp.broadcast_to(images[:1], (-number % group, *images.shape[1:]))])
     return map_in_groups(function, group, filled)[:number]
 

@@ -14,10 +14,10 @@ import pandas as pd
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from hemojax import compilation
 from hemojax.benchmark import baselines, explanations, truth
 from hemojax.benchmark.explanations import MapBatch
 from hemojax.cam import postprocess
+from hemojax.compilation import Program
 
 Result = TypeVar("Result")
 
@@ -75,7 +75,7 @@ def _full_size(batch: MapBatch, at: int, size: int) -> Float[Array, "n size size
 def _resized(size: int) -> Callable[[Float[Array, "n h w"]], Float[Array, "n size size"]]:
     """A program of its own for all that use the maps: fused into theirs, the last bits could differ among them."""
     one = functools.partial(postprocess.full_heat, size=(size, size))
-    return jax.jit(lambda maps: jax.lax.map(one, maps), compiler_options=compilation.options())
+    return Program(lambda maps: jax.lax.map(one, maps))
 
 
 def heat_of(

@@ -4,7 +4,6 @@ Maps are smooth, as those of deep stages are, and the same for every contender. 
 other, but only `CHUNK` of them differ: what is timed is counting, not making maps.
 """
 
-import functools
 import importlib.util
 import os
 import warnings
@@ -19,9 +18,9 @@ from jaxtyping import Array, Bool, Float32
 from scipy import ndimage
 from skimage import measure
 
-from hemojax import compilation
 from hemojax.benchmark.workloads import Parts
 from hemojax.cam import postprocess
+from hemojax.compilation import Program
 from hemojax.metrics import boxes, overlap, road
 
 METHODS, STAGES = 11, 6
@@ -93,7 +92,7 @@ def _hemojax_pixels(maps: Float32[Array, "n s s"], mask: Bool[Array, "s s"]) -> 
     return jax.device_get(_counts(maps, mask))
 
 
-@functools.partial(jax.jit, compiler_options=compilation.options())
+@Program
 def _counts(maps: Float32[Array, "n s s"], mask: Bool[Array, "s s"]) -> tuple[overlap.Counts, overlap.Levels]:
     return jax.lax.map(lambda heat: overlap.count(heat, mask, THRESHOLDS), maps)
 
@@ -134,7 +133,9 @@ def _regionprops(maps: Maps, mask: Mask) -> object:
     ]
 
 
-_impute = jax.jit(road.impute_each, compiler_options=compilation.options())
+@Program
+def _impute(image: Float32[Array, "r r 3"], known: Bool[Array, "8 r r"]) -> Float32[Array, "8 r r 3"]:
+    return road.impute_each(image, known, at_once=1 if jax.default_backend() == "cpu" else None)
 
 
 def _hemojax_imputation(image: Float32[Array, "r r 3"], known: Bool[Array, "8 r r"]) -> object:

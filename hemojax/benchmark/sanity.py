@@ -21,10 +21,11 @@ from flax import traverse_util
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
-from hemojax import compilation, devices
+from hemojax import devices
 from hemojax.benchmark import explanations
 from hemojax.cam import engine, postprocess, random, targets
 from hemojax.cam.registry import METHODS
+from hemojax.compilation import Program
 from hemojax.data import hounsfield
 from hemojax.metrics import similarity
 from hemojax.metrics.statistics import RANDOM
@@ -158,7 +159,8 @@ def statistics_of(network: StagedNetwork, images: Float[np.ndarray, "b s s c"]) 
         _, updated = network.apply(empty, images, train=True, mutable=["batch_stats"], rngs=keys)
         return jax.tree.map(lambda running: running / SHARE_OF_A_BATCH, updated["batch_stats"])
 
-    return partial(jax.jit(statistics, compiler_options=compilation.options()), images=images)
+    program = Program(statistics)
+    return lambda variables: program(variables, images)
 
 
 class _Batch(NamedTuple):

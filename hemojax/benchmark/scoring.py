@@ -3,7 +3,6 @@
 The memory does not grow with the number of slices: only maps of a few of them are held at full size.
 """
 
-import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,9 +13,9 @@ import pandas as pd
 from jaxtyping import Array, Bool, Float, Float32, Int32
 from ml_collections import ConfigDict
 
-from hemojax import compilation
 from hemojax.benchmark import box_scoring, full_maps, rows, truth
 from hemojax.benchmark.explanations import MapBatch
+from hemojax.compilation import Program
 from hemojax.metrics import curves, overlap, relevance
 from hemojax.progress import Progress
 
@@ -143,7 +142,7 @@ def pixels(config: ConfigDict, batch: MapBatch, masks: Bool[np.ndarray, "b m s s
     return Pixels(counts, maps.assign(otsu=otsu[at[:2]]), otsu)
 
 
-@functools.partial(jax.jit, compiler_options=compilation.options())
+@Program
 def _figures(maps: Float[Array, "n s s"], masks: Bool[Array, "m s s"]) -> Figures:
     def of_pair(heat: Float[Array, "s s"], mask: Bool[Array, "s s"]) -> Figures:
         return Figures(

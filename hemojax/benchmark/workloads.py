@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import Array, Float32
 from ml_collections import ConfigDict
 
-from hemojax import compilation, devices, models
+from hemojax import devices, models
 from hemojax.cam import inputs, targets
+from hemojax.compilation import Program
 from hemojax.models.convolution import convolution
 from hemojax.models.groups import map_groups
 from hemojax.models.layers import Conv
@@ -107,7 +108,7 @@ def layer_forwards(layers: Sequence[Layer], batch: int, dtype: str) -> Parts:
         x = rng.standard_normal((batch, layer.height, layer.width, layer.inputs), np.float32)
         shape = (layer.size, layer.size, layer.inputs // layer.groups, layer.outputs)
         operands = jax.device_put([jnp.asarray(a, dtype) for a in (x, rng.standard_normal(shape, np.float32))])
-        run = jax.jit(lambda x, k: convolution(x, k, layer.stride), compiler_options=compilation.options())
+        run = Program(lambda x, k: convolution(x, k, layer.stride))
         return lambda: jax.block_until_ready(run(*operands))
 
     return [part(layer) for layer in layers]
@@ -136,9 +137,10 @@ def network(name: str, workload: str, batch: int, size: int, dtype: str) -> Part
         return [_training(name, variables, x, dtype)]
     target = targets.Target(jnp.zeros(batch, jnp.int32), jnp.ones(batch))
 
-    @partial(jax.jit, compiler_options=compilation.options())
+    @Program
     def gradients(v: state.Variables, x: Array) -> Any:
-        return map_groups(lambda x, target: inputs.tapped(net, v, x, target, net.stages, net.stages), x, target)
+        of_group = partial(inputs.tapped, net, v, stages=net.stages, differentiated=net.stages)
+        return map_groups(of_group, devices.platform(), x, target)
 
     run = predict.build(net) if workload == "forward" else gradients
     on_device = devices.replicate(variables), jax.device_put(x)

@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hemojax import compilation
+from hemojax import devices
 from hemojax.cam import targets
 from hemojax.cam.engine import Explanation, build
 from hemojax.cam.fullgrad import fullgrad
 from hemojax.cam.inputs import Variables, without_taps
 from hemojax.cam.postprocess import full_heat
 from hemojax.cam.targets import AnyTarget, Contrast, Target
+from hemojax.compilation import Program
 from hemojax.errors import UserError
 from hemojax.models.groups import map_groups
 
@@ -37,6 +38,9 @@ def explain(
     aug_smooth: bool = False,
 ) -> Explanation:
     """Explain images with any of `METHODS`, at any stages, and with FullGrad; the same request compiles once.
+
+    It may be called inside of `jax.jit`, `jax.vmap` and `jax.shard_map`, with images, variables and targets that are
+    traced; their values cannot be checked then. See `compilation.Program` for the options that it then goes without.
 
     Args:
         network: a `hemojax.models.StagedNetwork`, or any flax module with its `stages`, `taps`, `linear_after`,
@@ -115,9 +119,9 @@ def _program(
         return staged
 
     def whole(variables: Variables, images: Float[Array, "b h w c"], target: AnyTarget) -> Float[Array, "b h w"]:
-        return map_groups(partial(fullgrad, network, variables), images, target)
+        return map_groups(partial(fullgrad, network, variables), devices.platform(), images, target)
 
-    run_whole = jax.jit(whole, compiler_options=compilation.options())
+    run_whole = Program(whole)
 
     def both(variables: Variables, images: Array, target: AnyTarget, identities: Array) -> Explanation:
         found = staged(variables, images, target, identities)
@@ -130,9 +134,9 @@ def _program(
 @lru_cache(maxsize=32)
 def _forward(network: Any) -> Any:
     def forward(variables: Variables, images: Float[Array, "b h w c"]) -> Float[Array, "b outputs"]:
-        return map_groups(partial(network.apply, variables, train=False), images)
+        return map_groups(partial(network.apply, variables, train=False), devices.platform(), images)
 
-    return jax.jit(forward, compiler_options=compilation.options())
+    return Program(forward)
 
 
 def _target(network: Any, variables: Variables, images: Float[Array, "b h w c"], target: Any) -> AnyTarget:
@@ -144,17 +148,24 @@ def _target(network: Any, variables: Variables, images: Float[Array, "b h w c"],
         return target
     if isinstance(target, Target):
         labels, signs = (jnp.asarray(part) for part in target)
+        known = _value(target.labels)
     elif isinstance(target, str):
         if target not in ("predicted", "highest"):
             raise UserError(f"no target {target!r}: give 'predicted', 'highest', a number, or a number for each image")
         logits = _forward(network)(variables, images)
         labels, signs = targets.predicted(logits) if target == "predicted" else targets.highest(logits)
+        known = None
     else:
-        labels = jnp.asarray(target)
+        labels, known = jnp.asarray(target), _value(target)
         labels = jnp.full(batch, labels) if labels.ndim == 0 else labels
         signs = jnp.ones(labels.shape)
     if labels.shape != (batch,) or signs.shape != (batch,):
         raise UserError(f"{labels.size} targets for {batch} images: give one for each, or a single number for all")
-    if not bool(jnp.all((labels >= 0) & (labels < outputs))):
-        raise UserError(f"targets {np.unique(labels).tolist()}: the network has logits 0 to {outputs - 1}")
+    if known is not None and not np.all((known >= 0) & (known < outputs)):
+        raise UserError(f"targets {np.unique(known).tolist()}: the network has logits 0 to {outputs - 1}")
     return Target(labels, signs)
+
+
+def _value(labels: Any) -> np.ndarray | None:
+    """The labels themselves, or None where they are traced."""
+    return None if isinstance(labels, jax.core.Tracer) else np.asarray(labels)

@@ -11,14 +11,14 @@ import jax
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from hemojax import compilation
+from hemojax import devices
 from hemojax.cam.eigen import principal_projection
 from hemojax.cam.inputs import Variables, gather, without_taps
 from hemojax.cam.method import Inputs, Method, check_name
 from hemojax.cam.postprocess import heat
 from hemojax.cam.registry import METHODS
 from hemojax.cam.targets import AnyTarget
-from hemojax.devices import AXIS
+from hemojax.compilation import Program
 from hemojax.errors import UserError
 from hemojax.models.groups import map_groups
 
@@ -45,8 +45,9 @@ def build(
     chunk: int = 64,
     mesh: Mesh | None = None,
     eigen_smooth: bool = False,
+    platform: str | None = None,
     compiler_options: Mapping[str, Any] | None = None,
-) -> jax.stages.Wrapped:
+) -> Program:
     """Makes the jitted function that explains a batch; it compiles once for each shape of batch.
 
     Args:
@@ -59,11 +60,13 @@ def build(
         mesh: devices over which the batch, a multiple of their number, is divided along `devices.AXIS`.
         eigen_smooth: project what the channels contribute on their first principal component instead of adding it up
             (PGC's option of that name); a method that is no sum over channels stays as it is.
+        platform: what the program is for, "cpu", "gpu" or "tpu"; default: the mesh's, or this process's devices.
         compiler_options: XLA's, for this program alone, beside those of `compilation.options`.
 
     Returns:
-        `explain(variables, images, target, identities)`, a `jax.jit` function, so that `.lower(...).compile()` is there
-        to time. `target` holds one target for each image, `identities` one integer for each (see `random.identity`).
+        `explain(variables, images, target, identities)`, a `Program`, so that `.lower(...).compile()` is there to time,
+        and that it may be called inside of another `jax.jit`, `jax.vmap` or `jax.shard_map`.
+        `target` holds one target for each image, `identities` one integer for each (see `random.identity`).
         With a mesh, place the variables once: `jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))`.
 
     Raises:
@@ -77,6 +80,7 @@ def build(
         if METHODS[name].linear and set(asked) != {network.linear_after}:
             where = f"at {network.linear_after!r}" if network.linear_after else "nowhere in this network"
             raise UserError(f"method {name!r} needs a mean and a linear layer behind its stage: it is defined {where}")
+    platform = platform or devices.platform(mesh)
     needs = frozenset[str]().union(*(METHODS[name].needs for name in methods))
 
     def explain_group(
@@ -85,9 +89,17 @@ def build(
         target: AnyTarget,
         identities: Int[Array, " b"],
     ) -> Explanation:
-        group = max(1, chunk // len(images))
         logits, inputs = gather(
-            network, variables, images, target, identities, stages=asked, needs=needs, seeds=seeds, group=group
+            network,
+            variables,
+            images,
+            target,
+            identities,
+            stages=asked,
+            needs=needs,
+            seeds=seeds,
+            chunk=chunk,
+            platform=platform,
         )
         return Explanation(
             logits,
@@ -99,12 +111,11 @@ def build(
         )
 
     def explain(variables: Variables, *batch: Any) -> Explanation:
-        return map_groups(partial(explain_group, without_taps(variables)), *batch)
+        return map_groups(partial(explain_group, without_taps(variables)), platform, *batch)
 
-    options = compilation.options() | dict(compiler_options or {})
     if mesh is None:
-        return jax.jit(explain, compiler_options=options)
-    everywhere, divided = PartitionSpec(), PartitionSpec(AXIS)
+        return Program(explain, platform, compiler_options)
+    everywhere, divided = PartitionSpec(), PartitionSpec(devices.AXIS)
     # shard_map, not automatic partitioning: each device runs the program of its own images, and nothing is exchanged.
     share = jax.shard_map(
         explain,
@@ -113,7 +124,7 @@ def build(
         out_specs=divided,
         check_vma=False,
     )
-    return jax.jit(share, compiler_options=options)
+    return Program(share, platform, compiler_options)
 
 
 def _heat_maps(method: Method, inputs: Inputs, eigen_smooth: bool) -> Float[Array, "b ..."]:

@@ -33,6 +33,7 @@ from hemojax.cam.scores import (
     scored,
 )
 from hemojax.cam.targets import AnyTarget
+from hemojax.models.groups import images_at_once, outputs_at_once
 
 ABLATED = frozenset({"ablated_scores", "pgc_ablated_scores"})
 NOISY_IMAGES, NOISE_OF_IMAGES = 4, 0.3  # of Smooth GradCAM++, in units of the network's input
@@ -56,7 +57,8 @@ def gather(
     stages: Sequence[str],
     needs: frozenset[str],
     seeds: int,
-    group: int,
+    chunk: int,
+    platform: str,
 ) -> tuple[Float[Array, "b outputs"], dict[str, Inputs]]:
     """The logits, and the inputs of the methods at each stage: those of `Inputs` with a leading axis of images.
 
@@ -69,7 +71,8 @@ def gather(
         stages: which stages and inner taps.
         needs: which inputs beside the activations.
         seeds: how many keys each image has.
-        group: how many channels of each image are ablated or masked at a time.
+        chunk: how many ablated or masked inputs are held at once at most, or one for each image.
+        platform: what the program is compiled for.
     """
     # Where the score is linear in A, its gradient gives the ablated scores, and the network is not run.
     linear = [stage for stage in stages if stage == network.linear_after and needs & ABLATED]
@@ -83,6 +86,7 @@ def gather(
         noisy = noisy_gradients(network, variables, images, keys, target, stages)
     whole = partial(network.apply, variables, train=False)
     _, height, width, _ = images.shape
+    masked = _each(chunk, images_at_once(images, platform), len(images))
 
     def of_stage(stage: str) -> Inputs:
         a = activations[stage]
@@ -91,12 +95,13 @@ def gather(
         number = (*network.stages, *network.taps).index(stage)
         keys = keys_of(identities, number, seeds)
         suffix = partial(whole, after=stage)
+        changed = _each(chunk, outputs_at_once(a, platform), len(images))
         affine, rest = _parts(whole, stage, network.pointwise_after)
 
         def ablated(values: Float[Array, "b k"]) -> Float[Array, "b k"]:
             if stage in linear:
                 return linear_ablated_scores(at_least_float32(a), at_least_float32(g), at_least_float32(values), scores)
-            return ablated_scores(affine, rest, a, values, target, group)
+            return ablated_scores(affine, rest, a, values, target, changed)
 
         @cache  # the gains need them too
         def groups() -> Float[Array, "b h w g"]:
@@ -109,12 +114,12 @@ def gather(
             "score": lambda: scores,
             "ablated_scores": lambda: ablated(jnp.zeros_like(a[:, 0, 0])),
             "pgc_ablated_scores": lambda: ablated(jax.vmap(pgc_ablation)(a)),
-            "position_scores": lambda: position_scores(suffix, a, target, group),
-            "masked_scores": lambda: masked_scores(whole, images, a, target, group),
-            "noisy_masked_scores": lambda: noisy_masked_scores(whole, images, a, keys[:, 0], target, group),
-            "integrated_masked_scores": lambda: integrated_masked_scores(whole, images, a, target, group),
+            "position_scores": lambda: position_scores(suffix, a, target, changed),
+            "masked_scores": lambda: masked_scores(whole, images, a, target, masked),
+            "noisy_masked_scores": lambda: noisy_masked_scores(whole, images, a, keys[:, 0], target, masked),
+            "integrated_masked_scores": lambda: integrated_masked_scores(whole, images, a, target, masked),
             "groups": groups,
-            "group_gains": lambda: group_gains(whole, images, groups(), target, group),
+            "group_gains": lambda: group_gains(whole, images, groups(), target, masked),
             "optimised_weights": lambda: optimised_weights(whole, images, a, target),
             "key": lambda: keys,
         }
@@ -178,6 +183,11 @@ def noisy_gradients(
         return tapped(network, variables, images + NOISE_OF_IMAGES * noise, target, stages, stages)[2]
 
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), jax.lax.map(once, keys.T))
+
+
+def _each(chunk: int, best: int, images: int) -> int:
+    """How many changed copies of each image go through the network at once: of all, `chunk` or the `best` at most."""
+    return max(1, min(chunk, best) // images)
 
 
 def _parts(whole: Callable[..., Array], stage: str, pointwise_after: Sequence[str]) -> tuple[Forward, Forward]:

@@ -9,9 +9,8 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 from scipy import ndimage
 
-from hemojax.cam.scores import Forward, at_least_float32, at_once, scored, scores_of
+from hemojax.cam.scores import Forward, at_least_float32, scored, scores_of
 from hemojax.cam.targets import AnyTarget
-from hemojax.models.groups import images_at_once, map_groups
 
 NOISY_MASKS, NOISE_OF_MASKS = 35, 2.0  # of SS-CAM
 GROWING_MASKS = np.cumsum(np.arange(1, 11) / 10)  # of IS-CAM
@@ -114,8 +113,8 @@ def group_gains(
         masks = _upsampled(groups[..., chosen], images.shape[1:3])[..., None].astype(images.dtype)
         return masks * images[:, None] + (1 - masks) * blurred[:, None]
 
-    base = scored(map_groups(network, blurred), target)
-    scores = scores_of(network, inputs, groups.shape[-1], target, at_once(images, images_at_once, group))
+    base = scored(network(blurred), target)
+    scores = scores_of(network, inputs, groups.shape[-1], target, group)
     return scores - base[:, None]
 
 
@@ -134,7 +133,7 @@ def optimised_weights(
     def loss(u: Float[Array, "b k"]) -> Float[Array, ""]:
         combined = jnp.einsum("bhwk,bk->bhw", activations, jax.nn.softmax(u))
         masks = _scaled(_upsampled(combined[..., None], images.shape[1:3]))[:, 0, :, :, None]
-        return -jnp.sum(scored(map_groups(network, images * masks.astype(images.dtype)), target))
+        return -jnp.sum(scored(network(images * masks.astype(images.dtype)), target))
 
     adam = optax.adam(LEARNING_RATE)
 
@@ -171,7 +170,7 @@ def _scores_under(
     def inputs(chosen: Int[Array, " c"]) -> Float[Array, "b c height width channels"]:
         return images[:, None] * masks(chosen)[..., None].astype(images.dtype)
 
-    return scores_of(network, inputs, number, target, at_once(images, images_at_once, group))
+    return scores_of(network, inputs, number, target, group)
 
 
 def _upsampled(channels: Float[Array, "b h w c"], size: tuple[int, ...]) -> Float[Array, "b c height width"]:

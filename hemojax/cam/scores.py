@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from hemojax.cam.targets import AnyTarget, score
-from hemojax.models.groups import outputs_at_once
 
 Forward = Callable[[Float[Array, "n ..."]], Float[Array, "n outputs"]]
 """A network, or what of it follows a stage."""
@@ -47,7 +46,7 @@ def ablated_scores(
     def inputs(chosen: Int[Array, " c"]) -> Float[Array, "b c h w m"]:
         return base[:, None] + jnp.moveaxis(changes[..., chosen], -1, 1)[..., None] * effects[chosen]
 
-    return scores_of(rest, inputs, channels, target, at_once(activations, outputs_at_once, group))
+    return scores_of(rest, inputs, channels, target, group)
 
 
 def linear_ablated_scores(
@@ -74,7 +73,6 @@ def position_scores(
         seen = rows[:, :, None] * columns[:, None, :]
         return activations[:, None] * seen[..., None].astype(activations.dtype)
 
-    group = at_once(activations, outputs_at_once, group)
     return scores_of(suffix, inputs, height * width, target, group).reshape(batch, height, width)
 
 
@@ -115,11 +113,6 @@ def scores_of(
 def scored(logits: Float[Array, "b outputs"], target: AnyTarget) -> Float[Array, " b"]:
     """The score of each image."""
     return jax.vmap(score)(at_least_float32(logits), target)
-
-
-def at_once(inputs: Float[Array, "b h w c"], best: Callable[[Array], int], group: int) -> int:
-    """How many changed copies of each input go through the network at once: what is best for it, `group` at most."""
-    return max(1, min(group, best(inputs) // len(inputs)))
 
 
 def at_least_float32(values: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -54,6 +54,7 @@ def road(
     heat: Float[Array, "h w"],
     key: Key[Array, ""] | None = None,
     percentiles: Sequence[float] = PERCENTILES,
+    at_once: int | None = None,
 ) -> Road:
     """ROAD of one map, as pytorch-grad-cam's `ROADMostRelevantFirstAverage` and its two relatives have it.
 
@@ -63,9 +64,10 @@ def road(
         heat: the map, in [0, 1], as large as the image.
         key: of the noise; None for none.
         percentiles: where the map is cut, see `kept`.
+        at_once: see `impute_each`.
     """
     known = kept(heat, percentiles)
-    filled = impute_each(image, known)
+    filled = impute_each(image, known, at_once)
     if key is not None:
         filled = with_noise(filled, known, key)
     scores = score(jnp.concatenate([image[None], filled]))
@@ -95,10 +97,11 @@ def with_noise(
     return jnp.where(known[..., None], filled, filled + noise)
 
 
-def impute_each(image: Float[Array, "h w c"], known: Bool[Array, "n h w"]) -> Float[Array, "n h w c"]:
-    """`impute` with each mask; on a CPU one after the other, which stay in its cache, elsewhere all at once."""
-    at_once = 1 if jax.default_backend() == "cpu" else len(known)
-    return map_in_groups(jax.vmap(partial(impute, image)), at_once, known)
+def impute_each(
+    image: Float[Array, "h w c"], known: Bool[Array, "n h w"], at_once: int | None = None
+) -> Float[Array, "n h w c"]:
+    """`impute` with each mask, so many at once at most (default: all); on a CPU one by one is best for its cache."""
+    return map_in_groups(jax.vmap(partial(impute, image)), at_once or len(known), known)
 
 
 def impute(image: Float[Array, "h w c"], known: Bool[Array, "h w"]) -> Float[Array, "h w c"]:

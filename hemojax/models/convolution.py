@@ -9,7 +9,8 @@ On a GPU or TPU every convolution is XLA's own. On a CPU some of XLA's convoluti
 
 These figures are XLA's with `compilation.options`: without them, its other convolutions are slow too.
 
-A 1x1 convolution is a matrix product everywhere.
+A 1x1 convolution is a matrix product everywhere, but for those that stride: XLA's Triton kernels for matrix products
+cannot be fed by a strided slice unless its sides are powers of two, and the compiler aborts (jaxlib 0.10 and 0.11).
 
 The platform is chosen when a program is lowered (`jax.lax.platform_dependent`). Forward and backward choose each for
 themselves, inside a `custom_vjp`: differentiated as a whole, the choice would keep the residuals of both branches.
@@ -53,9 +54,10 @@ def convolution(
         if (inputs, outputs) != (1, x.shape[-1]):
             raise ValueError(f"a kernel of shape {kernel.shape} does not fit {x.shape[-1]} channels")
         return _by_platform(x, kernel, stride, padding, depthwise_shifted, depthwise_shifted_vjp)
+    if size == 1 and stride == 1:
+        return pointwise(x, kernel, stride, padding)
     if size == 1:
-        x = x[:, ::stride, ::stride]  # as matrices: on a CPU the backward pass is then faster by a fifth
-        return (x.reshape(-1, inputs) @ kernel[0, 0]).reshape(*x.shape[:3], outputs)
+        return _by_platform(x, kernel, stride, padding, pointwise, pointwise_vjp)
     return _by_platform(x, kernel, stride, padding, dense, dense_vjp)
 
 
@@ -81,6 +83,25 @@ def xla_convolution(
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=x.shape[-1] // kernel.shape[2],
     )
+
+
+def pointwise(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "1 1 c co"], stride: int, padding: Padding
+) -> Float[Array, "b h2 w2 co"]:
+    """A 1x1 convolution, which needs no padding, as a product of matrices: the backward pass gains a fifth on a CPU."""
+    x = x[:, ::stride, ::stride]
+    return (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:3], kernel.shape[-1])
+
+
+def pointwise_vjp(
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "1 1 c co"],
+    dy: Float[Array, "b h2 w2 co"],
+    stride: int,
+    padding: Padding,
+) -> tuple[Float[Array, "b h w c"], Float[Array, "1 1 c co"]]:
+    """Cotangents of x and of the kernel."""
+    return jax.vjp(partial(pointwise, stride=stride, padding=padding), x, kernel)[1](dy)
 
 
 def dense(

@@ -1,4 +1,8 @@
-"""Batches in groups: on a CPU the intermediate values of a few images stay in cache, those of a whole batch do not."""
+"""Batches in groups: on a CPU the intermediate values of a few images stay in cache, those of a whole batch do not.
+
+The `platform` that a program is for is that of the devices it is compiled for ("cpu", "gpu", "tpu"), which need not be
+this process's (see `hemojax.devices.platform`).
+"""
 
 import sys
 from collections.abc import Callable
@@ -28,18 +32,18 @@ def map_in_groups(function: Callable[..., PyTree], images: int, *batch: PyTree) 
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), mapped)
 
 
-def images_at_once(images: Float[Array, "b height width channels"]) -> int:
+def images_at_once(images: Float[Array, "b height width channels"], platform: str) -> int:
     """How many images of this size a network does best to take at once: on a CPU a few, elsewhere any number."""
-    return GROUP_PIXELS // (images.shape[1] * images.shape[2]) if jax.default_backend() == "cpu" else sys.maxsize
+    return GROUP_PIXELS // (images.shape[1] * images.shape[2]) if platform == "cpu" else sys.maxsize
 
 
-def outputs_at_once(outputs: Float[Array, "b h w c"]) -> int:
+def outputs_at_once(outputs: Float[Array, "b h w c"], platform: str) -> int:
     """From how many of a stage's outputs a network does best to go on at once: on a CPU a few, elsewhere any number."""
-    return max(4, GROUP_VALUES // outputs[0].size) if jax.default_backend() == "cpu" else sys.maxsize
+    return max(4, GROUP_VALUES // outputs[0].size) if platform == "cpu" else sys.maxsize
 
 
 def map_groups(
-    function: Callable[..., PyTree], images: Float[Array, "b height width channels"], *others: PyTree
+    function: Callable[..., PyTree], platform: str, images: Float[Array, "b height width channels"], *others: PyTree
 ) -> PyTree:
     """`function(images, *others)`, which maps each image by itself: on a CPU group by group, elsewhere at once.
 
@@ -48,10 +52,11 @@ def map_groups(
 
     Args:
         function: of arrays with a leading axis of images, into such arrays.
+        platform: what the program is compiled for.
         images: what decides how large a group is.
         *others: trees of arrays that go with the images.
     """
-    group = images_at_once(images)
+    group = images_at_once(images, platform)
     if len(images) <= group:
         return function(images, *others)
     return map_in_groups(function, group, images, *others)

@@ -7,12 +7,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pandas as pd
-from jax.sharding import PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 from scipy import special
 
-from hemojax import compilation, devices
+from hemojax import devices
+from hemojax.compilation import Program
 from hemojax.data import loader, records
 from hemojax.models.groups import map_groups
 from hemojax.models.staged import StagedNetwork
@@ -21,15 +22,22 @@ from hemojax.training.state import Variables
 Predict = Callable[[Variables, Float[Array | np.ndarray, "b s s c"]], Float[Array, "b l"]]
 
 
-def build(network: StagedNetwork) -> Predict:
-    """Compiled inference with the batch split over the devices; its size must be a multiple of their number."""
+def build(network: StagedNetwork, mesh: Mesh | None = None) -> Predict:
+    """Compiled inference with the batch split over the devices; its size must be a multiple of their number.
+
+    Args:
+        network: the classifier.
+        mesh: the devices; default: this process's.
+    """
+    mesh = mesh or devices.mesh()
+    platform = devices.platform(mesh)
 
     def predict(variables: Variables, images: Float[Array, "b s s c"]) -> Float[Array, "b l"]:
-        return map_groups(partial(network.apply, variables), images)
+        return map_groups(partial(network.apply, variables), platform, images)
 
     whole, divided = PartitionSpec(), PartitionSpec(devices.AXIS)
-    share = jax.shard_map(predict, mesh=devices.mesh(), in_specs=(whole, divided), out_specs=divided, check_vma=False)
-    return jax.jit(share, compiler_options=compilation.options())
+    share = jax.shard_map(predict, mesh=mesh, in_specs=(whole, divided), out_specs=divided, check_vma=False)
+    return Program(share, platform)
 
 
 def logits(

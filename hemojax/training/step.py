@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from hemojax.compilation import with_options
-from hemojax.devices import AXIS
+from hemojax.devices import AXIS, platform
 from hemojax.models.staged import StagedNetwork
 from hemojax.training.state import TrainState
 
@@ -55,12 +56,20 @@ def build(
     optimiser: optax.GradientTransformation,
     positive_weight: Float[Array, " l"],
     key: PRNGKeyArray,
+    mesh: Mesh | None = None,
 ) -> Callable[
     [TrainState, Float[Array | np.ndarray, "d b s s c"], Float[Array | np.ndarray, "d b l"]], tuple[TrainState, Metrics]
 ]:
     """The pmapped step: the state goes in and out once, not a copy a device; the batch has a leading device axis.
 
     Dropout differs from device to device and from step to step, and is the same whenever a step is run again.
+
+    Args:
+        network: made for the axis AXIS.
+        optimiser: its state is part of the step's.
+        positive_weight: see `loss`.
+        key: of dropout.
+        mesh: the devices; default: this process's, and those of the other hosts.
     """
 
     def step(state: TrainState, image: Array, labels: Array) -> tuple[TrainState, Metrics]:
@@ -71,4 +80,6 @@ def build(
         params = optax.apply_updates(state.params, updates)
         return new.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
 
-    return with_options(jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, 0), out_axes=(None, None)))
+    own = None if mesh is None else list(mesh.devices.flat)
+    mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, 0), out_axes=(None, None), devices=own)
+    return with_options(mapped, platform(mesh))

@@ -9,12 +9,11 @@ import pytest
 from scipy import ndimage, sparse
 from scipy.sparse import linalg
 
-from hemojax import compilation
+from hemojax.compilation import Program
 from hemojax.metrics import road
 
-compiled = partial(jax.jit, compiler_options=compilation.options())
 SHAPE = (37, 53)  # odd, so that the coarser grids are not quite half as large
-impute = compiled(road.impute)
+impute = Program(road.impute)
 
 
 def scipy_imputation(image, known):
@@ -85,7 +84,7 @@ def test_unknown_pixels_are_not_looked_at():
 def test_the_same_pixels_lie_below_a_percentile_as_numpys(shape):
     random = np.random.default_rng(0).random(shape).astype(np.float32)
     for heat in (random, np.round(random, 1), np.maximum(random - 0.5, 0)):
-        kept = np.asarray(compiled(road.kept)(heat))
+        kept = np.asarray(Program(road.kept)(heat))
         for i, percentile in enumerate(road.PERCENTILES):
             np.testing.assert_array_equal(kept[i], heat < np.percentile(heat, percentile))
             np.testing.assert_array_equal(kept[4 + i], 1 - heat < np.percentile(1 - heat, percentile))
@@ -98,7 +97,7 @@ def test_road_is_the_mean_change_of_the_score():
     def score(images):
         return jnp.tanh(jnp.sum(images * weights, axis=(1, 2, 3)) / 10)
 
-    found = compiled(partial(road.road, score))(image, heat)
+    found = Program(partial(road.road, score))(image, heat)
     changes = [
         np.mean(
             [
@@ -123,7 +122,7 @@ def test_noise_lies_on_imputed_pixels_alone():
 
 def test_an_image_does_not_depend_on_those_beside_it():
     image, masks = smooth(0, (*SHAPE, 3), 1), jnp.stack([smooth(seed, SHAPE, 3) < 0 for seed in (1, 2, 3)])
-    together = compiled(jax.vmap(road.impute, in_axes=(None, 0)))(image, masks)
+    together = Program(jax.vmap(road.impute, in_axes=(None, 0)))(image, masks)
     for filled, known in zip(together, masks, strict=True):
         np.testing.assert_allclose(filled, impute(image, known), atol=1e-6)
 
@@ -151,7 +150,7 @@ def test_pytorch_grad_cam_gives_the_same_pixels_and_figures(monkeypatch):
     def first(array):
         return torch.from_numpy(np.array(np.moveaxis(np.asarray(array), -1, -3)))
 
-    known, filled, figures = compiled(jax.vmap(ours))(images, heats)
+    known, filled, figures = Program(jax.vmap(ours))(images, heats)
     for i, n in np.ndindex(known.shape[:2]):
         there = imputer()(first(images[i]), torch.from_numpy(np.float32(known[i, n])))
         np.testing.assert_allclose(first(filled[i, n]).numpy(), there.numpy(), atol=1e-4)

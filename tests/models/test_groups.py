@@ -23,7 +23,7 @@ def test_mapping_in_groups_runs_the_function_once_for_a_group(monkeypatch):
 
     images = jnp.asarray(np.random.default_rng(0).standard_normal((6, 5, 4, 3)), jnp.float32)
     others = {"a": jnp.arange(6.0), "b": jnp.arange(12.0).reshape(6, 2)}
-    mapped = jax.jit(lambda x, o: groups.map_groups(function, x, o))(images, others)
+    mapped = jax.jit(lambda x, o: groups.map_groups(function, "cpu", x, o))(images, others)
     assert set(sizes) == {2}
     whole = function(images, others)
     for name in whole:
