@@ -148,7 +148,7 @@ def _target(network: Any, variables: Variables, images: Float[Array, "b h w c"],
         return target
     if isinstance(target, Target):
         labels, signs = (jnp.asarray(part) for part in target)
-        known = _value(target.labels)
+        known = _value(target.label)
     elif isinstance(target, str):
         if target not in ("predicted", "highest"):
             raise UserError(f"no target {target!r}: give 'predicted', 'highest', a number, or a number for each image")
