@@ -1,6 +1,8 @@
 """2-D convolution: the form that is fastest on the platform it is compiled for.
 
-On a GPU or TPU every convolution is XLA's own. On a CPU some of XLA's convolutions are slow, and are replaced here:
+On a TPU every convolution is XLA's own, and on a GPU every one but the depthwise ones in bfloat16: as shifted
+multiply-adds these become one kernel with the batch norm and the activation that follow, and what they would write and
+read in between never reaches the memory. On a CPU some of XLA's convolutions are slow, and are replaced here:
 
 - depthwise ones (20 to 80 times slower than shifted multiply-adds);
 - 3x3 ones of stride 1 (1.4 to 1.9 times slower than Winograd's form, see `winograd`);
@@ -18,6 +20,7 @@ themselves, inside a `custom_vjp`: differentiated as a whole, the choice would k
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,12 +56,12 @@ def convolution(
     if inputs != x.shape[-1]:
         if (inputs, outputs) != (1, x.shape[-1]):
             raise ValueError(f"a kernel of shape {kernel.shape} does not fit {x.shape[-1]} channels")
-        return _by_platform(x, kernel, stride, padding, depthwise_shifted, depthwise_shifted_vjp)
+        return _by_platform(x, kernel, stride, padding, DEPTHWISE if x.dtype.itemsize < 4 else DEPTHWISE_FLOAT32)
     if size == 1 and stride == 1:
         return pointwise(x, kernel, stride, padding)
     if size == 1:
-        return _by_platform(x, kernel, stride, padding, pointwise, pointwise_vjp)
-    return _by_platform(x, kernel, stride, padding, dense, dense_vjp)
+        return _by_platform(x, kernel, stride, padding, POINTWISE)
+    return _by_platform(x, kernel, stride, padding, DENSE)
 
 
 def same_padding(shape: tuple[int, ...], size: int, stride: int) -> Padding:
@@ -83,6 +86,17 @@ def xla_convolution(
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=x.shape[-1] // kernel.shape[2],
     )
+
+
+def xla_vjp(
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "s s ci co"],
+    dy: Float[Array, "b h2 w2 co"],
+    stride: int,
+    padding: Padding,
+) -> tuple[Float[Array, "b h w c"], Float[Array, "s s ci co"]]:
+    """Cotangents of x and of the kernel, of XLA's own operation."""
+    return jax.vjp(partial(xla_convolution, stride=stride, padding=padding), x, kernel)[1](dy)
 
 
 def pointwise(
@@ -198,21 +212,46 @@ def depthwise_shifted_vjp(
     padding: Padding,
 ) -> tuple[Float[Array, "b h w c"], Float[Array, "s s 1 c"]]:
     """Cotangents of x and of the kernel, where JAX's own of the shifted form are up to 15 times slower."""
-    size, (height, width) = kernel.shape[0], x.shape[1:3]
+    # the sum over rows is written out: it then runs along whole rows, in vector registers
+    rows = range(dy.shape[1])
+    taps = windows(x, kernel.shape[0], stride, padding)
+    products = [sum(window[:, row] * dy[:, row] for row in rows) for window in taps]
+    dx = depthwise_input_cotangent(kernel, dy, x.shape[1:3], stride, padding)
+    return dx, jnp.stack(products).sum((1, 2)).reshape(kernel.shape)
+
+
+def depthwise_summed_vjp(
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "s s 1 c"],
+    dy: Float[Array, "b h2 w2 c"],
+    stride: int,
+    padding: Padding,
+) -> tuple[Float[Array, "b h w c"], Float[Array, "s s 1 c"]]:
+    """The same for a GPU, where one sum over all taps is one kernel that reads x and dy once."""
+    taps = jnp.stack(windows(x, kernel.shape[0], stride, padding)).astype(jnp.float32)
+    dk = (taps * dy.astype(jnp.float32)).sum((1, 2, 3))
+    dx = depthwise_input_cotangent(kernel, dy, x.shape[1:3], stride, padding)
+    return dx, dk.reshape(kernel.shape).astype(kernel.dtype)
+
+
+def depthwise_input_cotangent(
+    kernel: Float[Array, "s s 1 c"],
+    dy: Float[Array, "b h2 w2 c"],
+    shape: tuple[int, ...],
+    stride: int,
+    padding: Padding,
+) -> Float[Array, "b h w c"]:
+    """Cotangent of x of height and width `shape`: dy, spread by the stride, under the kernel turned around."""
+    size, (height, width) = kernel.shape[0], shape
     around = [
         (size - 1 - low, n + low - 1 - stride * (m - 1), stride - 1)
-        for n, m, (low, _) in zip(x.shape[1:3], dy.shape[1:3], padding, strict=True)
+        for n, m, (low, _) in zip(shape, dy.shape[1:3], padding, strict=True)
     ]
     zero = jnp.zeros((), dy.dtype)
     spread = jax.lax.pad(dy, zero, [(0, 0, 0), *around, (0, 0, 0)])
     flipped = kernel[::-1, ::-1, 0]
     taps = [(i, j) for i in range(size) for j in range(size)]
-    dx = sum((spread[:, i : i + height, j : j + width] * flipped[i, j] for i, j in taps), zero)
-
-    # the sum over rows is written out: it then runs along whole rows, in vector registers
-    rows = range(dy.shape[1])
-    products = [sum(window[:, row] * dy[:, row] for row in rows) for window in windows(x, size, stride, padding)]
-    return dx, jnp.stack(products).sum((1, 2)).reshape(kernel.shape)
+    return sum((spread[:, i : i + height, j : j + width] * flipped[i, j] for i, j in taps), zero)
 
 
 def windows(
@@ -224,30 +263,44 @@ def windows(
     return [x[:, i : i + height : stride, j : j + width : stride] for i in range(size) for j in range(size)]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
+class Form(NamedTuple):
+    """A convolution of x and a kernel, with stride and padding, and both cotangents, given that of the output."""
+
+    forward: Callable[..., Array]
+    vjp: Callable[..., tuple[Array, Array]]
+
+
+class Forms(NamedTuple):
+    """The forms that are fastest on a CPU and on an NVIDIA GPU; elsewhere it is XLA's own operation."""
+
+    cpu: Form
+    cuda: Form
+
+
+XLA = Form(xla_convolution, xla_vjp)
+SHIFTED = Form(depthwise_shifted, depthwise_shifted_vjp)
+DEPTHWISE = Forms(SHIFTED, Form(depthwise_shifted, depthwise_summed_vjp))
+DEPTHWISE_FLOAT32 = Forms(SHIFTED, XLA)
+POINTWISE = Forms(Form(pointwise, pointwise_vjp), XLA)
+DENSE = Forms(Form(dense, dense_vjp), XLA)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _by_platform(
-    x: Float[Array, "b h w c"],
-    kernel: Float[Array, "s s ci co"],
-    stride: int,
-    padding: Padding,
-    cpu: Callable[..., Array],
-    cpu_vjp: Callable[..., tuple[Array, Array]],
+    x: Float[Array, "b h w c"], kernel: Float[Array, "s s ci co"], stride: int, padding: Padding, forms: Forms
 ) -> Float[Array, "b h2 w2 co"]:
-    """The convolution, as `cpu` with the cotangents `cpu_vjp` on a CPU and as `xla_convolution` elsewhere."""
-    cpu, xla = (partial(form, stride=stride, padding=padding) for form in (cpu, xla_convolution))
-    return jax.lax.platform_dependent(x, kernel, cpu=cpu, default=xla)
+    """The convolution, in the form of the platform that it is lowered for."""
+    cpu, cuda, xla = (partial(form.forward, stride=stride, padding=padding) for form in (*forms, XLA))
+    return jax.lax.platform_dependent(x, kernel, cpu=cpu, cuda=cuda, default=xla)
 
 
-def _forward(x, kernel, stride, padding, cpu, cpu_vjp):
-    return _by_platform(x, kernel, stride, padding, cpu, cpu_vjp), (x, kernel)
+def _forward(x, kernel, stride, padding, forms):
+    return _by_platform(x, kernel, stride, padding, forms), (x, kernel)
 
 
-def _backward(stride, padding, cpu, cpu_vjp, residuals, dy):
-    def xla_vjp(x, kernel, dy):
-        return jax.vjp(partial(xla_convolution, stride=stride, padding=padding), x, kernel)[1](dy)
-
-    cpu_vjp = partial(cpu_vjp, stride=stride, padding=padding)
-    return jax.lax.platform_dependent(*residuals, dy, cpu=cpu_vjp, default=xla_vjp)
+def _backward(stride, padding, forms, residuals, dy):
+    cpu, cuda, xla = (partial(form.vjp, stride=stride, padding=padding) for form in (*forms, XLA))
+    return jax.lax.platform_dependent(*residuals, dy, cpu=cpu, cuda=cuda, default=xla)
 
 
 _by_platform.defvjp(_forward, _backward)

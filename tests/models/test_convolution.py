@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hemojax.models.convolution import convolution
+from hemojax.models.convolution import DEPTHWISE, convolution
 
 
 def operands(size, inputs, outputs, depthwise, shape=(7, 10)):
@@ -79,9 +79,22 @@ def test_transforms_keep_the_depthwise_form_and_its_gradient(transform):
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("platform", "convolutions"), [("cpu", 0), ("cuda", 3)])
-def test_only_the_cpu_gets_the_shifted_form(platform, convolutions):
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_depthwise_cotangents_of_a_gpu_equal_jaxs_own(stride):
     x, kernel = operands(3, 4, 4, True)
+    y, pullback = jax.vjp(lambda x, kernel: reference(x, kernel, stride), x, kernel)
+    dy = jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape)
+    found = DEPTHWISE.cuda.vjp(x, kernel, dy, stride=stride, padding=((1, 1), (1, 1)))
+    for our, their in zip(found, pullback(dy), strict=True):
+        np.testing.assert_allclose(our, their, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("platform", "dtype", "convolutions"),
+    [("cpu", "float32", 0), ("cuda", "float32", 3), ("cuda", "bfloat16", 0), ("tpu", "bfloat16", 3)],
+)
+def test_who_gets_the_shifted_form(platform, dtype, convolutions):
+    x, kernel = (operand.astype(dtype) for operand in operands(3, 4, 4, True))
 
     def step(x, kernel):
         return jax.value_and_grad(lambda x, k: (convolution(x, k, 2) ** 2).sum(), argnums=(0, 1))(x, kernel)
