@@ -22,6 +22,8 @@ def get_config() -> ConfigDict:
     data.per_slice_minmax = False  # stretch each windowed slice to its own minimum and maximum
     # imagenet | air_zero (no mean: air is 0, as is the padding of convolutions) | tensorflow (for Lite0's weights)
     data.normalisation = "imagenet"
+    # Of a GPU's or TPU's memory: slices that fit stay there, others are read when they are needed.
+    data.device_share = 0.3
     data.augmentation = ConfigDict(
         {"flip_i": 0.5, "flip_j": 0.5, "affine": 0.5, "shift": 0.05, "scale": 0.1, "rotate": 15.0}
     )
@@ -39,6 +41,7 @@ def get_config() -> ConfigDict:
     train.learning_rate = 1e-3
     train.warmup = 0.3  # share of the steps
     train.weight_decay = 1e-2
+    train.log_steps = 50  # steps after which figures are fetched from the device and written
     train.positive_weight = 1.0  # weight of a positive label in the loss; 0 balances the training labels
 
     cam = config.cam = ConfigDict()

@@ -1,6 +1,9 @@
 """The devices and hosts of a run: each host holds the whole state and explains its own share of the slices."""
 
 import contextlib
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import jax
 from jax.experimental import multihost_utils
@@ -8,6 +11,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from hemojax.errors import UserError
+
+Computed = TypeVar("Computed")
 
 AXIS = "data"
 """Name of the axis over which batches are divided, in the pmapped training step and in the mesh."""
@@ -53,6 +58,34 @@ def platform(mesh: Mesh | None = None) -> str:
 def mesh() -> Mesh:
     """All devices of this process along AXIS."""
     return jax.make_mesh((jax.local_device_count(),), (AXIS,), (AxisType.Auto,), devices=jax.local_devices())
+
+
+def memory() -> int:
+    """Bytes of memory of each device of this process, or 0 where it does not say, as a CPU does not."""
+    stats = jax.local_devices()[0].memory_stats()
+    return stats["bytes_limit"] if stats else 0
+
+
+def whole_batch(number: int) -> int:
+    """The next multiple of the number of this process's devices."""
+    return -(-number // jax.local_device_count()) * jax.local_device_count()
+
+
+def in_turn(results: Iterable[Computed], ahead: int = 2) -> Iterator[Computed]:
+    """Each result once it is there, while the devices go on with the next ones.
+
+    So they are never idle, and never so far behind the host that what it sends them fills their memory.
+
+    Args:
+        results: of programs, which are started one after the other as they are asked for.
+        ahead: how many more are started before one is waited for.
+    """
+    started: deque[Computed] = deque()
+    for result in results:
+        started.append(result)
+        if len(started) > ahead:
+            yield jax.block_until_ready(started.popleft())
+    yield from map(jax.block_until_ready, started)
 
 
 def replicate(tree: PyTree) -> PyTree:

@@ -17,7 +17,7 @@ from scipy import special
 from hemojax import devices
 from hemojax.benchmark import run
 from hemojax.cam import engine, postprocess, random, targets
-from hemojax.data import case, hounsfield, loader
+from hemojax.data import case, grey, hounsfield
 from hemojax.data.datasets import generic
 from hemojax.errors import UserError
 from hemojax.metrics import boxes
@@ -133,7 +133,7 @@ def build(
         chunk: ablated or masked inputs at once.
     """
     mesh = devices.mesh()
-    batch = -(-batch // mesh.size) * mesh.size
+    batch = devices.whole_batch(batch)
     network = loop.create_network(trained)
     _, variables = loop.best_variables(trained, workdir)
     infer = predict.build(network)
@@ -141,8 +141,8 @@ def build(
 
     def find(name: str, hu: Int16[np.ndarray, "h w n"]) -> Found:
         side = max(hu.shape[:2])
-        grey = [loader.network_input(hu[..., n], trained.data) for n in range(hu.shape[2])]
-        images = np.stack([hounsfield.normalise(image, trained.data.normalisation) for image in grey])
+        slices = [grey.from_hu(hu[..., n], trained.data) for n in range(hu.shape[2])]
+        images = np.stack([hounsfield.normalise(image, trained.data.normalisation) for image in slices])
         logits = np.concatenate([np.asarray(infer(variables, part))[:n] for part, n in _parts(images, batch)])
         positive = np.flatnonzero((logits > 0).any(axis=1))
         heat = np.zeros(hu.shape, np.float32)

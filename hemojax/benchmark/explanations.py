@@ -14,14 +14,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
 from hemojax import devices
 from hemojax.cam import engine, random, targets
 from hemojax.cam.inputs import ABLATED
 from hemojax.cam.registry import METHODS
-from hemojax.data import loader, records
+from hemojax.data import grey, loader, records
 from hemojax.files import replacing
 from hemojax.models.staged import StagedNetwork
 from hemojax.progress import Progress
@@ -141,7 +141,7 @@ def compute(
     Returns:
         the timings table: a row a job, its slices, seconds, and seconds of compilation.
     """
-    rows = []
+    rows, reader = [], loader.Reader(folder, config.data.device_share)
     for job in jobs(config.cam, slices):
         target = slice_targets(config, job.slices, logits)
         described = {
@@ -161,7 +161,7 @@ def compute(
                 home.mkdir(parents=True)
                 tables.write_json(stamp, described)
             devices.wait_for_all("job")
-        rows.append(_run(config, network, variables, folder, job, target, home))
+        rows.append(_run(config, network, variables, reader, job, target, home))
     devices.wait_for_all("maps")
     return pd.DataFrame(rows)
 
@@ -179,13 +179,12 @@ def _run(
     config: ConfigDict,
     network: StagedNetwork,
     variables: Variables,
-    folder: Path,
+    reader: loader.Reader,
     job: Job,
     target: targets.Target,
     home: Path,
 ) -> dict[str, object]:
-    mesh = devices.mesh()
-    size = -(-min(config.cam.batch, len(job.slices)) // mesh.size) * mesh.size
+    mesh, size = devices.mesh(), devices.whole_batch(min(config.cam.batch, len(job.slices)))
     explain = engine.build(
         network, job.methods, job.stages, seeds=config.cam.random_seeds, chunk=config.cam.chunk, mesh=mesh
     )
@@ -194,23 +193,31 @@ def _run(
     starts = range(0, len(job.slices), size)
     missing = [start for start in starts if not (home / f"{start:06d}.npz").exists()]
     mine = missing[jax.process_index() :: jax.process_count()]
-    compiled, compile_seconds, seconds, explained = None, 0.0, 0.0, 0
-    with Progress(f"maps: {job.name}", len(starts), len(starts) - len(missing)) as progress:
-        for start in mine:
-            rows = np.arange(start, min(start + size, len(job.slices)))
-            batch = slice_images(config, folder, job.slices.iloc[rows], size)
-            padded = np.concatenate([rows, np.repeat(rows[:1], size - len(rows))])
-            inputs = (batch, targets.Target(*(np.asarray(part)[padded] for part in target)), identities[padded])
+    places = slice_places(reader, job.slices)
+    wanted = np.concatenate([places[start : start + size] for start in mine]) if mine else places[:0]
+    compiled, compile_seconds, explained = None, 0.0, 0
+
+    def explained_batches() -> Iterator[tuple[int, engine.Explanation]]:
+        nonlocal compiled, compile_seconds
+        batches = loader.input_batches(reader, wanted, config.data.normalisation, size)
+        for start, (images, real) in zip(mine, batches, strict=True):
+            rows = np.arange(start, start + real)
+            padded = np.concatenate([rows, np.repeat(rows[:1], size - real)])
+            inputs = (images, targets.Target(*(np.asarray(part)[padded] for part in target)), identities[padded])
             if compiled is None:
-                begun = time.perf_counter()
+                compiled_from = time.perf_counter()
                 compiled = explain.lower(variables, *inputs).compile()
-                compile_seconds = time.perf_counter() - begun
-            begun = time.perf_counter()
-            maps = jax.device_get(compiled(variables, *inputs).maps)
-            seconds += time.perf_counter() - begun
-            explained += len(rows)
-            _write(home / f"{start:06d}.npz", {f"{s}/{m}": v[: len(rows)] for (s, m), v in maps.items()})
+                compile_seconds = time.perf_counter() - compiled_from
+            yield start, compiled(variables, *inputs)
+
+    begun = time.perf_counter()
+    with Progress(f"maps: {job.name}", len(starts), len(starts) - len(missing)) as progress:
+        for start, found in devices.in_turn(explained_batches()):
+            maps, real = jax.device_get(found.maps), min(size, len(job.slices) - start)
+            explained += real
+            _write(home / f"{start:06d}.npz", {f"{s}/{m}": v[:real] for (s, m), v in maps.items()})
             progress.advance()
+    seconds = time.perf_counter() - begun - compile_seconds
     timing = home / f"timing-{jax.process_index()}.json"
     if explained or not timing.exists():
         # A run that goes on times the slices that it explains itself; one with nothing left to do keeps what was timed.
@@ -220,15 +227,17 @@ def _run(
     return names | tables.read_json(timing)
 
 
+def slice_places(reader: loader.Reader, rows: pd.DataFrame) -> Int[np.ndarray, " n"]:
+    """Where the reader finds these rows of the index."""
+    return grey.places(reader.folder, rows["split"].tolist(), rows["record"].to_numpy(np.int64))
+
+
 def slice_images(config: ConfigDict, folder: Path, rows: pd.DataFrame, size: int) -> Float[np.ndarray, "b s s c"]:
-    """The network's inputs for these rows of the index, with copies of the first up to `size`."""
-    parts = []
-    for split, group in rows.groupby("split", sort=False):
-        record = group["record"].to_numpy(np.int32)
-        batches = loader.evaluation_batches(folder, str(split), record, config.data, size)
-        parts += [batch["image"][batch["valid"]] for batch in batches]
-    images = np.concatenate(parts)
-    return np.concatenate([images, np.repeat(images[:1], size - len(images), axis=0)])
+    """The network's inputs for these few rows of the index, with copies of the first up to `size`."""
+    reader = loader.Reader(folder, share=0)
+    places, batch = slice_places(reader, rows), devices.whole_batch(size)
+    ((images, _),) = loader.input_batches(reader, places, config.data.normalisation, batch)
+    return np.asarray(images)[:size]
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jax.sharding import PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
@@ -179,8 +179,7 @@ def _single_maps(
     config: ConfigDict, network: Any, variables: Variables, subjects: Subject, heats: pd.DataFrame
 ) -> pd.DataFrame:
     """All metrics of each map that need but the map."""
-    mesh = devices.mesh()
-    size = -(-min(config.cam.batch, len(heats)) // mesh.size) * mesh.size
+    size = devices.whole_batch(min(config.cam.batch, len(heats)))
     run, variables, parts = build(config, network), devices.replicate(variables), []
     side = (config.data.size, config.data.size)
     with Progress("faithfulness", len(heats)) as progress:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from hemojax import devices
 from hemojax.benchmark import explanations, faithfulness, gallery, removal, run, sanity, scoring, volumes
+from hemojax.data import loader
 from hemojax.data.prepare import prepare
 from hemojax.errors import UserError
 from hemojax.metrics import cuts, statistics
@@ -66,11 +67,12 @@ def train(config: ConfigDict, workdir: Path) -> None:
     if not folder.exists():
         raise UserError(f"--workdir={workdir}: this host does not see the first host's folder; name a shared one")
     run.describe(config, workdir)
-    loop.train(config, folder, workdir)
+    reader = loader.Reader(folder, config.data.device_share)
+    loop.train(config, reader, workdir)
     infer = predict.build(loop.create_network(config))
     _, variables = loop.best_variables(config, workdir)
     parts = [
-        predict.logits(infer, variables, folder, split, config.data, config.eval.batch)
+        predict.logits(infer, variables, reader, split, config.data, config.eval.batch)
         for split in ("validation", "test")
     ]
     if devices.is_first_host():

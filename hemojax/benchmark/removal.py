@@ -8,15 +8,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 from ml_collections import ConfigDict
 
+from hemojax import devices
 from hemojax.benchmark import explanations
 from hemojax.cam import random
-from hemojax.data import hounsfield, loader, records
+from hemojax.data import grey, hounsfield, records
 from hemojax.data.case import in_target
 from hemojax.files import replacing
 from hemojax.metrics import midline, position, removal
@@ -81,8 +81,7 @@ def measure(
         for name, values in config.data.masks.items()
     }
     infer = predict.build(network)
-    number = jax.local_device_count()
-    size = -(-max(config.eval.batch, 3) // number) * number
+    size = devices.whole_batch(max(config.eval.batch, 3))
     rows: list[dict[str, Any]] = []
     examples: list[dict[str, Any]] = []
     with Progress("removing bleeds", len(index)) as progress:
@@ -147,7 +146,7 @@ def _filled(config: ConfigDict, folder: Path, index: pd.DataFrame, progress: Pro
 
 
 def _input(hu: Float32[np.ndarray, "h w"], data: ConfigDict) -> Float32[np.ndarray, "s s c"]:
-    return hounsfield.normalise(loader.network_input(hu, data), data.normalisation)
+    return hounsfield.normalise(grey.from_hu(hu, data), data.normalisation)
 
 
 def _rows(filled: Filled, logits: dict[str, Float32[np.ndarray, " l"]], labels: list[str]) -> Iterator[dict[str, Any]]:

@@ -22,7 +22,9 @@ from hemojax.training import loop
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy", "nibabel")
 FIXED_SECTIONS = ("name", "seed", "data", "model", "train")
-"""What the records and the weights depend on, but for `data.masks`; the rest may change between runs in one folder."""
+"""What the records and the weights depend on; the rest may change between runs in one folder."""
+FREE_OPTIONS = ("data.masks.", "data.device_share", "train.log_steps")
+"""Of these sections: what neither depends on."""
 
 
 def checked(config: ConfigDict) -> ConfigDict:
@@ -93,7 +95,7 @@ def _options(config: ConfigDict) -> dict[str, Any]:
 
 def _fixed(options: dict[str, Any]) -> dict[str, Any]:
     flat = _flat({section: values for section, values in options.items() if section in FIXED_SECTIONS})
-    return {name: value for name, value in flat.items() if not name.startswith("data.masks.")}
+    return {name: value for name, value in flat.items() if not name.startswith(FREE_OPTIONS)}
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

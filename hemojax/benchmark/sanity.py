@@ -173,8 +173,7 @@ class _Batch(NamedTuple):
 
 
 def _batches(config: ConfigDict, folder: Path, slices: pd.DataFrame, logits: pd.DataFrame) -> list[_Batch]:
-    number = devices.mesh().size
-    size = -(-min(config.cam.batch, len(slices)) // number) * number
+    size = devices.whole_batch(min(config.cam.batch, len(slices)))
     found = []
     for start in range(0, len(slices), size):
         rows = slices.iloc[start : start + size]

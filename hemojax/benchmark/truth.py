@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
 from hemojax.benchmark import baselines
-from hemojax.data import loader, records
+from hemojax.data import hounsfield, records
 from hemojax.data.case import in_target
 from hemojax.metrics.volumes import Spacing
 
@@ -41,12 +41,12 @@ class Slices:
 
     def __call__(self, split: str, record: int) -> Truth:
         """HU and masks of one record."""
-        return Truth(loader.resize_hu(self._source(split)[record]["hu"], self._size), self.masks(split, record))
+        return Truth(hounsfield.resize_hu(self._source(split)[record]["hu"], self._size), self.masks(split, record))
 
     def masks(self, split: str, record: int) -> Bool[np.ndarray, "m s s"]:
         """The masks of one record."""
         drawn = self._source(split)[record]["mask"]
-        return np.stack([loader.resize_mask(in_target(drawn, values), self._size) for values in self._masks])
+        return np.stack([hounsfield.resize_mask(in_target(drawn, values), self._size) for values in self._masks])
 
 
 def mean_training_mask(folder: Path, truth: Slices) -> Float[np.ndarray, "s s"]:

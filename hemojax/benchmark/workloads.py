@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from hemojax import devices, models
 from hemojax.cam import inputs, targets
 from hemojax.compilation import Program
+from hemojax.data import loader
 from hemojax.models.convolution import convolution
 from hemojax.models.groups import map_groups
 from hemojax.models.layers import Conv
@@ -152,13 +153,14 @@ def _training(
 ) -> Callable[[], object]:
     net = models.create(name, 1, dtype=jnp.dtype(dtype), axis_name=devices.AXIS)
     optimiser = state.optimizer(ConfigDict({"optimizer": "adam", "learning_rate": 1e-3}), 1)
-    run = step.build(net, optimiser, jnp.ones(1), jax.random.key(0))
+    run = step.build(net, optimiser, jnp.ones(1), jax.random.key(0), lambda images, record, number: images)
     share = (jax.local_device_count(), -1)
-    batch = (x.reshape(*share, *x.shape[1:]), labels(len(x)).reshape(*share, 1))
+    parts = (x, labels(len(x)), np.arange(len(x), dtype=np.int32))
+    batch = loader.Batch(*(jnp.asarray(part.reshape(*share, *part.shape[1:])) for part in parts))
     reached = [devices.replicate(state.create(variables, optimiser))]
 
     def once() -> object:
-        reached[0], metrics = run(reached[0], *batch)
+        reached[0], metrics = run(reached[0], batch)
         return float(metrics["loss"])
 
     return once

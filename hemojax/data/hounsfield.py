@@ -6,14 +6,17 @@ Windowing comes before resizing, as it does where slices are exported as picture
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float32, Real, Shaped
+from jaxtyping import Array, Bool, Float32, Int16, Real, Shaped
 from PIL import Image
 
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 NORMALISATIONS = ("imagenet", "air_zero", "tensorflow")
+
+Values = TypeVar("Values", Array, np.ndarray)
 
 Window = tuple[float, float]
 """Centre and width, in HU."""
@@ -52,6 +55,18 @@ def resize(image: Float32[np.ndarray, "h w"], size: int) -> Float32[np.ndarray, 
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
 
 
+def resize_hu(hu: Int16[np.ndarray, "h w"], size: int) -> Float32[np.ndarray, "s s"]:
+    """The slice in HU on a square grid of `size` pixels, bilinear; what pads it to a square has its lowest value."""
+    return resize(pad_square(hu, hu.min()).astype(np.float32), size)
+
+
+def resize_mask(mask: Bool[np.ndarray, "h w"], size: int) -> Bool[np.ndarray, "s s"]:
+    """The mask on a square grid of `size` pixels: each takes the value of the pixel under its centre."""
+    square = pad_square(mask, 0.0)
+    at = ((np.arange(size) + 0.5) * (len(square) / size)).astype(int)
+    return square[np.ix_(at, at)].astype(bool)
+
+
 def grey(
     hu: Real[np.ndarray, "h w"], size: int, windows: Sequence[Window], per_slice_minmax: bool
 ) -> Float32[np.ndarray, "s s c"]:
@@ -74,8 +89,8 @@ def grey(
     return np.stack(planes, axis=-1)
 
 
-def normalise(image: Float32[np.ndarray, "s s c"], kind: str) -> Float32[np.ndarray, "s s k"]:
-    """Grey values to network inputs.
+def normalise(image: Float32[Values, "*b s s c"], kind: str) -> Float32[Values, "*b s s k"]:
+    """Grey values to network inputs, on the host or as part of a program.
 
     Args:
         image: grey values; a single window is repeated to three channels.
@@ -84,7 +99,7 @@ def normalise(image: Float32[np.ndarray, "s s c"], kind: str) -> Float32[np.ndar
             "tensorflow" is what EfficientNet-Lite's weights expect, the same for each channel: -127/128 to 1.
     """
     if image.shape[-1] == 1:
-        image = np.repeat(image, 3, axis=-1)
+        image = image.repeat(3, axis=-1)
     if kind == "tensorflow":
         return (255 * image - 127) / 128
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if image.shape[-1] == 3 else (IMAGENET_MEAN.mean(), IMAGENET_STD.mean())

@@ -1,117 +1,170 @@
-"""Batches from records, with grain: shuffled and augmented for training; ordered, padded and masked for evaluation."""
+"""Batches of grey slices on the devices: shuffled for training, in order and filled up for everything else.
 
-from collections.abc import Iterator, Sequence
+The slices are in the devices' memory as a whole where they fit; otherwise batches are read from the mapped file, ahead
+of their use. Either way they are only handed on here: what is random about them, and their normalisation, is part of
+the programs that use them.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import grain
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float32, Int16, Int32
-from ml_collections import ConfigDict
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, Float32, Int
 
-from hemojax.data import augmentation, hounsfield, records
-from hemojax.data.case import LABELS
+from hemojax import devices
+from hemojax.data import grey, hounsfield, records
 
-THREADS = 4
+THREADS, READ_AHEAD = 4, 8  # threads that read batches from the file, and batches that wait
 
-Batch = dict[str, np.ndarray]
-
-
-def network_input(hu: np.ndarray, data: ConfigDict) -> Float32[np.ndarray, "s s c"]:
-    """A slice in HU as grey values in [0, 1] of `data.size` pixels, as the config's windows say."""
-    return hounsfield.grey(hu, data.size, data.windows, data.per_slice_minmax)
+Rows = Int[np.ndarray, "*rows"]
 
 
-def label_columns(labels: Sequence[str]) -> list[int]:
-    """Columns of these labels in a record's label array."""
-    return [LABELS.index(label) for label in labels]
+class Batch(NamedTuple):
+    """Training slices, with a leading axis of this process's devices.
+
+    Attributes:
+        grey: values in [0, 1], not yet augmented.
+        labels: 0 or 1, of the config's labels.
+        record: each slice's number in the split.
+    """
+
+    grey: Float32[Array, "d b s s w"]
+    labels: Float32[Array, "d b l"]
+    record: Int[Array, "d b"]
 
 
-def train_batches(folder: Path, data: ConfigDict, batch_size: int, seed: int, start: int, stop: int) -> Iterator[Batch]:
-    """Training batches from number `start` up to `stop`, the same ones whenever the run is started again.
-
-    Every epoch is shuffled anew; each process of a run with several hosts gets its own slices.
+class Reader:
+    """Grey slices by their places in the file (see `grey.places`), on this process's devices.
 
     Args:
         folder: the records.
-        data: the config's data section.
-        batch_size: slices a batch and process.
-        seed: of the order and the augmentation.
+        share: of each device's memory that the slices may take.
+        memory: bytes of a device; default: what it says. A CPU says nothing: its memory is that of the file's pages,
+            and nothing is gained by holding them twice.
+    """
+
+    def __init__(self, folder: Path, share: float, memory: int | None = None):
+        self.folder = folder
+        self._file = grey.open_file(folder)
+        self._mesh = devices.mesh()
+        memory = devices.memory() if memory is None else memory
+        self.on_device = self._file.nbytes <= share * memory
+
+    @cached_property
+    def _resident(self) -> Array:
+        return jax.device_put(np.asarray(self._file), NamedSharding(self._mesh, PartitionSpec()))
+
+    @cached_property
+    def divided(self) -> NamedSharding:
+        """Over the devices along the first axis."""
+        return NamedSharding(self._mesh, PartitionSpec(devices.AXIS))
+
+    @cached_property
+    def _take(self) -> Callable[[Array, Rows], Array]:
+        return jax.jit(partial(jnp.take, axis=0, mode="clip"), out_shardings=self.divided)
+
+    def __call__(self, places: Rows) -> Float32[Array, "*rows s s w"]:
+        """The slices at these places, divided over the devices along the first axis, a multiple of their number."""
+        return self.place(self.read(places))
+
+    def read(self, places: Rows) -> np.ndarray:
+        """What has to be brought to the devices: the places themselves, or the slices, read from the disk."""
+        return places if self.on_device else np.take(self._file, places, axis=0)
+
+    def place(self, read: np.ndarray) -> Float32[Array, "*rows s s w"]:
+        """The slices, on the devices, of what was `read`."""
+        return self._take(self._resident, read) if self.on_device else jax.device_put(read, self.divided)
+
+
+class _TrainingRows:
+    """The places and numbers of every training batch of this process, by the batch's number, from 0 on.
+
+    Every epoch is shuffled anew, and every process has its own share of it.
+    """
+
+    def __init__(self, folder: Path, batch_size: int, seed: int, stop: int):
+        self._slices, self._batch_size, self._seed, self._stop = _number(folder), batch_size, seed, stop
+        self._per_epoch = batches_an_epoch(folder, batch_size)
+        self._order = lru_cache(maxsize=2)(self._shuffled)
+
+    def _shuffled(self, epoch: int) -> Rows:
+        order = np.random.default_rng((self._seed, epoch)).permutation(self._slices)
+        return order[jax.process_index() :: jax.process_count()]
+
+    def __len__(self) -> int:
+        return self._stop
+
+    def __getitem__(self, number: int) -> Rows:
+        epoch, place = divmod(number, self._per_epoch)
+        return self._order(epoch)[place * self._batch_size : (place + 1) * self._batch_size].reshape(
+            jax.local_device_count(), -1
+        )
+
+
+def train_batches(
+    reader: Reader, labels: Sequence[str], batch_size: int, seed: int, start: int, stop: int
+) -> Iterator[Batch]:
+    """Training batches from number `start` up to `stop`, the same ones whenever the run is started again.
+
+    Args:
+        reader: of the grey slices.
+        labels: the config's.
+        batch_size: slices a batch and process, a multiple of its devices.
+        seed: of the order.
         start: number of the first batch (0 at the start of training).
         stop: number of the batch after the last.
-
-    Yields:
-        image Float32[b s s c], normalised; labels Float32[b l].
     """
-    columns = label_columns(data.labels)
+    truth = records.read_index(reader.folder, "train")[list(labels)].to_numpy(np.float32)
+    first = grey.first_places(reader.folder)["train"]
 
-    def decode(record: dict[str, Any], rng: np.random.Generator) -> Batch:
-        image = augmentation.augment(network_input(record["hu"], data), rng, data.augmentation)
-        return {
-            "image": hounsfield.normalise(image, data.normalisation),
-            "labels": record["labels"][columns].astype(np.float32),
-        }
+    def read(rows: Rows) -> tuple[Rows, np.ndarray]:
+        return rows, reader.read(first + rows)
 
-    dataset = (
-        grain.MapDataset.source(records.data_source(folder, "train"))
-        .seed(seed)
-        .shuffle()
-        .slice(slice(jax.process_index(), None, jax.process_count()))
-    )
-    per_epoch = len(dataset) // batch_size
-    # Whole batches of each epoch, so that batch n is the same in whatever run it is asked for.
-    dataset = (
-        dataset.slice(slice(0, per_epoch * batch_size))
-        .repeat()
-        .random_map(decode)
-        .batch(batch_size, drop_remainder=True)
-    )
-    wanted = dataset.slice(slice(start, stop))
-    yield from wanted.to_iter_dataset(grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=8))
+    dataset = grain.MapDataset.source(_TrainingRows(reader.folder, batch_size, seed, stop)).map(read)
+    options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=READ_AHEAD)
+    for rows, found in dataset.slice(slice(start, stop)).to_iter_dataset(options):
+        yield Batch(reader.place(found), *jax.device_put((truth[rows], rows.astype(np.int32)), reader.divided))
 
 
 def batches_an_epoch(folder: Path, batch_size: int) -> int:
     """Whole training batches of this size that one process draws in an epoch."""
-    slices = len(records.read_index(folder, "train"))
-    return slices // jax.process_count() // batch_size
+    return _number(folder) // jax.process_count() // batch_size
 
 
-def evaluation_batches(
-    folder: Path, split: str, rows: Int32[np.ndarray, " n"], data: ConfigDict, batch_size: int
-) -> Iterator[Batch]:
-    """The named records in order, in batches of one size; the last one is padded with copies of its first slice.
+def input_batches(
+    reader: Reader, places: Rows, normalisation: str, batch_size: int
+) -> Iterator[tuple[Float32[Array, "b s s c"], int]]:
+    """The network's inputs for these places, in order, in batches of one size, and how many of each batch count.
 
-    Yields:
-        image Float32[b s s c], normalised; labels Int8[b 6] (LABELS); record Int32[b], the place in the split; valid
-        Bool[b], False for padding.
+    The last batch is filled up with copies of its first slice.
+
+    Args:
+        reader: of the grey slices.
+        places: see `grey.places`.
+        normalisation: see `hounsfield.normalise`.
+        batch_size: a multiple of the number of devices (see `devices.whole_batch`).
     """
-    source = records.data_source(folder, split)
+    parts = [places[start : start + batch_size] for start in range(0, len(places), batch_size)]
 
-    def decode(row: np.int32) -> Batch:
-        record = source[int(row)]
-        image = hounsfield.normalise(network_input(record["hu"], data), data.normalisation)
-        return {"image": image, "labels": record["labels"], "record": np.int32(row)}
+    def read(part: Rows) -> tuple[int, np.ndarray]:
+        return len(part), reader.read(np.concatenate([part, np.repeat(part[:1], batch_size - len(part))]))
 
-    dataset = grain.MapDataset.source(rows).map(decode).batch(batch_size)
-    for batch in dataset.to_iter_dataset(grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=8)):
-        yield pad(batch, batch_size)
+    dataset = grain.MapDataset.source(parts).map(read)
+    for real, found in dataset.to_iter_dataset(grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=READ_AHEAD)):
+        yield _normalised(reader.place(found), normalisation), real
 
 
-def pad(batch: Batch, batch_size: int) -> Batch:
-    """Repeat the batch's first slice up to `batch_size`, and say in `valid` which slices are real."""
-    n = len(batch["record"])
-    filled = {k: np.concatenate([v, np.repeat(v[:1], batch_size - n, axis=0)]) for k, v in batch.items()}
-    return filled | {"valid": np.arange(batch_size) < n}
+@partial(jax.jit, static_argnums=1)
+def _normalised(grey: Float32[Array, "b s s w"], kind: str) -> Float32[Array, "b s s c"]:
+    return hounsfield.normalise(grey, kind)
 
 
-def resize_hu(hu: Int16[np.ndarray, "h w"], size: int) -> Float32[np.ndarray, "s s"]:
-    """The slice in HU on a square grid of `size` pixels, bilinear; what pads it to a square has its lowest value."""
-    return hounsfield.resize(hounsfield.pad_square(hu, hu.min()).astype(np.float32), size)
-
-
-def resize_mask(mask: Bool[np.ndarray, "h w"], size: int) -> Bool[np.ndarray, "s s"]:
-    """The mask on a square grid of `size` pixels: each takes the value of the pixel under its centre."""
-    square = hounsfield.pad_square(mask, 0.0)
-    at = ((np.arange(size) + 0.5) * (len(square) / size)).astype(int)
-    return square[np.ix_(at, at)].astype(bool)
+def _number(folder: Path) -> int:
+    """How many training slices there are."""
+    return len(records.read_index(folder, "train"))

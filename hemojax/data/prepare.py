@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from hemojax.data import records
+from hemojax.data import grey, records
 from hemojax.data.datasets import LAYOUTS
 from hemojax.data.phantom.dataset import write_phantom
 from hemojax.errors import UserError
@@ -12,7 +12,7 @@ from hemojax.progress import say
 
 
 def prepare(config: ConfigDict, workdir: Path) -> Path:
-    """Generate the phantom if the config asks for it, and write the records unless they are there.
+    """Generate the phantom if the config asks for it, and write the records and grey slices unless they are there.
 
     Returns:
         the folder of the records, `<workdir>/records`.
@@ -40,4 +40,5 @@ def prepare(config: ConfigDict, workdir: Path) -> Path:
     }
     folder = workdir / "records"
     records.prepare(folder, read_cases(root, subtypes), data.fractions.to_dict(), fingerprint)
+    grey.prepare(folder, data)
     return folder

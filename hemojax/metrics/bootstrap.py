@@ -33,7 +33,7 @@ def resampled_sums(
     return np.tensordot(sums.astype(np.float64), draws.T.astype(np.float64), axes=1)
 
 
-def interval(draws: Float[np.ndarray, "*f r"]) -> Float[np.ndarray, "2 *f"]:
+def interval(draws: Float[np.ndarray, "*f r"]) -> Float[np.ndarray, " 2 *f"]:
     """The 95 % percentile interval (Efron 1979) over the resamples in which a figure is defined, NaN where in none."""
     ends = np.full((2, *draws.shape[:-1]), np.nan)
     undefined = np.isnan(draws)

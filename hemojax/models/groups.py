@@ -18,7 +18,7 @@ GROUP_VALUES = 2**19
 """How many values a stage's outputs have at most where the network goes on from them; but four of them at least."""
 
 
-def in_groups(x: Shaped[Array, "b *rest"], images: int) -> Shaped[Array, "n g *rest"]:
+def in_groups(x: Shaped[Array, " b *rest"], images: int) -> Shaped[Array, "n g *rest"]:
     """The batch in the largest equal groups of at most so many images, or one by one if that is less than one."""
     batch = len(x)
     group = max(g for g in range(1, batch + 1) if batch % g == 0 and g <= max(images, 1))

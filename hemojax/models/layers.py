@@ -83,7 +83,7 @@ class BatchNorm(nn.Module):
 
 def batch_statistics(
     x: Float[Array, "b h w c"], axis_name: str | None
-) -> tuple[Float[Array, "c"], Float[Array, "c"], int]:
+) -> tuple[Float[Array, " c"], Float[Array, " c"], int]:
     """Mean and biased variance over all axes but the last, and over the mapped axis if named; and how many values."""
     axes = (0, 1, 2)
     mean, square = x.mean(axes), jnp.square(x).mean(axes)

@@ -1,8 +1,10 @@
 """Training from the records to the best checkpoint; a killed run goes on from its last epoch."""
 
+import itertools
 import json
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from hemojax import devices, models
-from hemojax.data import hounsfield, loader, records
+from hemojax.data import augmentation, hounsfield, loader, records
 from hemojax.errors import UserError
 from hemojax.metrics import classification
 from hemojax.models import pretrained
@@ -59,8 +61,27 @@ def best_variables(config: ConfigDict, workdir: Path) -> tuple[int, Variables]:
         checkpoints.close()
 
 
-def train(config: ConfigDict, folder: Path, workdir: Path) -> None:
-    """Train the config's network on the records in `folder`, up to `config.train.epochs`.
+def training_inputs(config: ConfigDict, per_epoch: int) -> step.Inputs:
+    """The network's inputs in a training step: augmented, the same way whenever it is run again, and normalised.
+
+    Args:
+        config: the run's config.
+        per_epoch: how many steps an epoch has.
+    """
+    key, data = jax.random.fold_in(jax.random.key(config.seed), 2), config.data
+
+    def inputs(grey: Array, record: Array, number: Array) -> Array:
+        varied = augmentation.augment(grey, record, number // per_epoch, key, data.augmentation)
+        return hounsfield.normalise(varied, data.normalisation)
+
+    return inputs
+
+
+def train(config: ConfigDict, reader: loader.Reader, workdir: Path) -> None:
+    """Train the config's network on the slices of the training split, up to `config.train.epochs`.
+
+    The host waits for a step's figures only where they are written, every `config.train.log_steps` steps and at the end
+    of an epoch; in between it stays two steps ahead of the devices.
 
     Writes under `workdir`: `checkpoints/` (last and best), `train.jsonl` (a line a step and a line an epoch) and
     `events/` (the same for TensorBoard). If they are there already, training goes on from the last epoch.
@@ -69,7 +90,7 @@ def train(config: ConfigDict, folder: Path, workdir: Path) -> None:
         UserError: the batch is larger than the training split; the loss is no longer finite.
     """
     per_process = config.train.batch // jax.process_count()
-    per_epoch = loader.batches_an_epoch(folder, per_process)
+    per_epoch = loader.batches_an_epoch(reader.folder, per_process)
     if per_epoch == 0:
         raise UserError(f"--config.train.batch={config.train.batch} is larger than the training split")
     steps = config.train.epochs * per_epoch
@@ -85,22 +106,34 @@ def train(config: ConfigDict, folder: Path, workdir: Path) -> None:
     run_step = step.build(
         create_network(config, devices.AXIS),
         optimiser,
-        positive_weights(records.read_index(folder, "train"), config),
+        positive_weights(records.read_index(reader.folder, "train"), config),
         jax.random.fold_in(jax.random.key(config.seed), 1),
+        training_inputs(config, per_epoch),
     )
     infer = predict.build(create_network(config))
     log = Log(workdir, done)
-    batches = loader.train_batches(folder, config.data, per_process, config.seed, done * per_epoch, steps)
+    batches = loader.train_batches(reader, config.data.labels, per_process, config.seed, done * per_epoch, steps)
+
+    def run_epoch() -> Iterator[step.Metrics]:
+        nonlocal current
+        for batch in itertools.islice(batches, per_epoch):
+            current, metrics = run_step(current, batch)
+            yield metrics
+
     with Progress("training", steps, done * per_epoch) as progress:
         for epoch in range(done + 1, config.train.epochs + 1):
-            losses = []
-            for number in range((epoch - 1) * per_epoch, epoch * per_epoch):
-                batch = {k: v.reshape(jax.local_device_count(), -1, *v.shape[1:]) for k, v in next(batches).items()}
-                current, metrics = run_step(current, batch["image"], batch["labels"])
-                losses.append(float(metrics["loss"]))
-                log.write("step", epoch, number + 1, {k: float(v) for k, v in metrics.items()})
-                progress.advance(f"epoch {epoch}, loss {losses[-1]:.3f}")
-            table = predict.logits(infer, current.variables, folder, "validation", config.data, config.eval.batch)
+            losses: list[float] = []
+            unread: list[step.Metrics] = []
+            for number, metrics in enumerate(devices.in_turn(run_epoch()), 1):
+                unread.append(metrics)
+                if number % config.train.log_steps == 0 or number == per_epoch:
+                    for figures in jax.device_get(unread):
+                        losses.append(float(figures["loss"]))
+                        named = {name: float(value) for name, value in figures.items()}
+                        log.write("step", epoch, (epoch - 1) * per_epoch + len(losses), named)
+                    progress.advance(f"epoch {epoch}, loss {losses[-1]:.3f}", steps=len(unread))
+                    unread.clear()
+            table = predict.logits(infer, current.variables, reader, "validation", config.data, config.eval.batch)
             scores = {"train_loss": float(np.mean(losses)), **validation_scores(table)}
             if not math.isfinite(scores["train_loss"]):
                 raise UserError(f"the training loss of epoch {epoch} is not finite; lower --config.train.learning_rate")

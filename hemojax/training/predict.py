@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -14,7 +13,8 @@ from scipy import special
 
 from hemojax import devices
 from hemojax.compilation import Program
-from hemojax.data import loader, records
+from hemojax.data import grey, loader, records
+from hemojax.data.loader import Reader
 from hemojax.models.groups import map_groups
 from hemojax.models.staged import StagedNetwork
 from hemojax.training.state import Variables
@@ -41,19 +41,27 @@ def build(network: StagedNetwork, mesh: Mesh | None = None) -> Predict:
 
 
 def logits(
-    predict: Predict, variables: Variables, folder: Path, split: str, data: ConfigDict, batch_size: int
+    predict: Predict, variables: Variables, reader: Reader, split: str, data: ConfigDict, batch_size: int
 ) -> pd.DataFrame:
     """Logits of every slice of a split.
+
+    Args:
+        predict: see `build`.
+        variables: of the network.
+        reader: of the grey slices.
+        split: its name.
+        data: the config's data section.
+        batch_size: slices at once, on all devices.
 
     Returns:
         a row a slice and label, in the index's order: case, patient, slice, split, label, truth, logit, probability;
         slices whose truth is not known (-1) are left out.
     """
-    index = records.read_index(folder, split)
-    number = jax.local_device_count()
-    batch_size = -(-batch_size // number) * number
-    batches = loader.evaluation_batches(folder, split, np.arange(len(index), dtype=np.int32), data, batch_size)
-    values = np.concatenate([np.asarray(predict(variables, b["image"]))[b["valid"]] for b in batches])
+    index = records.read_index(reader.folder, split)
+    places = grey.first_places(reader.folder)[split] + np.arange(len(index))
+    batches = loader.input_batches(reader, places, data.normalisation, devices.whole_batch(batch_size))
+    computed = devices.in_turn((predict(variables, images), real) for images, real in batches)
+    values = np.concatenate([np.asarray(found)[:real] for found, real in computed])
     frames = []
     for column, label in enumerate(data.labels):
         frame = index[["case", "patient", "slice", "split"]].assign(

@@ -4,17 +4,18 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from hemojax.compilation import with_options
+from hemojax.data.loader import Batch
 from hemojax.devices import AXIS, platform
 from hemojax.models.staged import StagedNetwork
 from hemojax.training.state import TrainState
 
 Metrics = dict[str, Float[Array, ""]]
+Inputs = Callable[[Float[Array, "b s s w"], Int[Array, " b"], Int[Array, ""]], Float[Array, "b s s c"]]
 
 
 def loss(
@@ -56,10 +57,9 @@ def build(
     optimiser: optax.GradientTransformation,
     positive_weight: Float[Array, " l"],
     key: PRNGKeyArray,
+    inputs: Inputs,
     mesh: Mesh | None = None,
-) -> Callable[
-    [TrainState, Float[Array | np.ndarray, "d b s s c"], Float[Array | np.ndarray, "d b l"]], tuple[TrainState, Metrics]
-]:
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """The pmapped step: the state goes in and out once, not a copy a device; the batch has a leading device axis.
 
     Dropout differs from device to device and from step to step, and is the same whenever a step is run again.
@@ -69,17 +69,19 @@ def build(
         optimiser: its state is part of the step's.
         positive_weight: see `loss`.
         key: of dropout.
+        inputs: the network's inputs of a device's grey slices, given their numbers and the step's.
         mesh: the devices; default: this process's, and those of the other hosts.
     """
 
-    def step(state: TrainState, image: Array, labels: Array) -> tuple[TrainState, Metrics]:
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        image = inputs(batch.grey, batch.record, state.step)
         own_key = jax.random.fold_in(jax.random.fold_in(key, state.step), jax.lax.axis_index(AXIS))
-        new, value = gradients(network, state, image, labels, positive_weight, own_key)
+        new, value = gradients(network, state, image, batch.labels, positive_weight, own_key)
         updates, opt_state = optimiser.update(new.params, state.opt_state, state.params)
         metrics = {"loss": value, "gradient_norm": optax.tree.norm(new.params)}
         params = optax.apply_updates(state.params, updates)
         return new.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
 
     own = None if mesh is None else list(mesh.devices.flat)
-    mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, 0), out_axes=(None, None), devices=own)
+    mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), devices=own)
     return with_options(mapped, platform(mesh))

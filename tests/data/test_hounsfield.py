@@ -67,3 +67,13 @@ def test_air_stays_zero_where_asked():
     assert found.shape == (2, 2, 3)
     assert not found[0, 1].any()
     np.testing.assert_allclose(found[0, 0], 1 / np.array([0.229, 0.224, 0.225]), rtol=1e-6)
+
+
+def test_mask_resizing_takes_the_pixel_under_the_centre():
+    mask = np.zeros((4, 6), bool)
+    mask[1:3, 2:4] = True
+    half = hounsfield.resize_mask(mask, 3)
+    assert half.tolist() == [[False] * 3, [False, True, False], [False] * 3]
+    double = hounsfield.resize_mask(mask, 12)
+    assert double.sum() == 4 * mask.sum()
+    np.testing.assert_array_equal(double[4:8, 4:8], True)

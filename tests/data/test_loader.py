@@ -1,24 +1,17 @@
-"""Batches: shuffled anew each epoch and the same when started again; ordered, padded and masked for evaluation."""
+"""Batches: shuffled anew each epoch and the same when started again; ordered and filled up; from memory or the file."""
 
+import jax
 import numpy as np
 import pytest
 from data.folders import generic
 
 from configs import base
-from hemojax.data import loader, records
+from hemojax.data import grey, loader, records
 from hemojax.data.case import BHSD_SUBTYPES
 from hemojax.data.datasets import LAYOUTS
 
 SIZE = 32
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    root = generic(tmp_path_factory.mktemp("set"), cases=10)
-    folder = tmp_path_factory.mktemp("work") / "records"
-    fractions = {"train": 0.5, "validation": 0.25, "test": 0.25}
-    records.prepare(folder, LAYOUTS["generic"](root, BHSD_SUBTYPES), fractions, {})
-    return folder
+LABELS = ("any",)
 
 
 @pytest.fixture(scope="module")
@@ -28,60 +21,84 @@ def data():
     return config
 
 
-def plain(data):
-    """The config without augmentation, so that an image tells which slice it is."""
-    data = data.copy_and_resolve_references()
-    data.augmentation.flip_i = data.augmentation.flip_j = data.augmentation.affine = 0.0
-    return data
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, data):
+    root = generic(tmp_path_factory.mktemp("set"), cases=10)
+    folder = tmp_path_factory.mktemp("work") / "records"
+    fractions = {"train": 0.5, "validation": 0.25, "test": 0.25}
+    records.prepare(folder, LAYOUTS["generic"](root, BHSD_SUBTYPES), fractions, {})
+    grey.prepare(folder, data)
+    return folder
 
 
-def test_an_epoch_shows_every_slice_once_in_another_order(folder, data):
+@pytest.fixture(scope="module", params=[0, 2**40], ids=["from the file", "from memory"])
+def reader(folder, request):
+    reader = loader.Reader(folder, share=0.5, memory=request.param)
+    assert reader.on_device == (request.param > 0)
+    return reader
+
+
+def test_grey_slices_are_those_of_the_records(folder, data, reader):
+    for split in ("train", "validation", "test"):
+        source = records.data_source(folder, split)
+        places = grey.places(folder, [split] * len(source), np.arange(len(source)))
+        expected = np.stack([grey.from_hu(source[n]["hu"], data) for n in range(len(source))])
+        np.testing.assert_array_equal(reader(places), expected)
+
+
+def test_an_epoch_shows_every_slice_once_in_another_order(folder, reader):
     slices = len(records.read_index(folder, "train"))
     batch = 4
     assert slices % batch == 0
     per_epoch = loader.batches_an_epoch(folder, batch)
     assert per_epoch == slices // batch
-    batches = list(loader.train_batches(folder, plain(data), batch, seed=1, start=0, stop=2 * per_epoch))
-    images = np.concatenate([b["image"] for b in batches]).reshape(2, slices, -1)
-    orders = [[image.tobytes() for image in epoch] for epoch in images]
-    assert len(set(orders[0])) == slices
-    assert set(orders[0]) == set(orders[1])
-    assert orders[0] != orders[1]
+    batches = list(loader.train_batches(reader, LABELS, batch, seed=1, start=0, stop=2 * per_epoch))
+    orders = np.concatenate([b.record.ravel() for b in batches]).reshape(2, slices)
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(slices))
+    assert not np.array_equal(*orders)
+    source, truth = records.data_source(folder, "train"), records.read_index(folder, "train")["any"].to_numpy()
+    for b in batches:
+        assert b.grey.shape == (jax.local_device_count(), batch, SIZE, SIZE, 1)
+        np.testing.assert_array_equal(b.labels[..., 0], truth[np.asarray(b.record)])
+    first = int(batches[0].record[0, 0])
+    mean = np.clip(source[first]["hu"] / 80, 0, 1).mean()
+    assert float(batches[0].grey[0, 0].mean()) == pytest.approx(mean, abs=0.01)
 
 
-def test_training_goes_on_where_it_stopped(folder, data):
-    whole = list(loader.train_batches(folder, data, 3, seed=5, start=0, stop=12))
-    rest = list(loader.train_batches(folder, data, 3, seed=5, start=7, stop=12))
+def test_training_goes_on_where_it_stopped(reader):
+    whole = list(loader.train_batches(reader, LABELS, 3, seed=5, start=0, stop=12))
+    rest = list(loader.train_batches(reader, LABELS, 3, seed=5, start=7, stop=12))
     assert len(whole) == 12
     for a, b in zip(whole[7:], rest, strict=True):
-        np.testing.assert_array_equal(a["image"], b["image"])
-        np.testing.assert_array_equal(a["labels"], b["labels"])
+        for one, other in zip(a, b, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
-def test_augmentation_differs_from_epoch_to_epoch(folder, data):
-    per_epoch = loader.batches_an_epoch(folder, 4)
-    batches = list(loader.train_batches(folder, data, 4, seed=1, start=0, stop=2 * per_epoch))
-    images = [image.tobytes() for b in batches for image in b["image"]]
-    assert len(set(images)) > 1.5 * len(images) / 2
+def test_another_seed_is_another_order(reader):
+    first, second = (next(loader.train_batches(reader, LABELS, 4, seed=n, start=0, stop=1)) for n in (0, 1))
+    assert not np.array_equal(first.record, second.record)
 
 
-def test_evaluation_is_ordered_and_padded(folder, data):
-    rows = np.array([5, 1, 2], np.int32)
-    (batch,) = loader.evaluation_batches(folder, "test", rows, data, 4)
-    assert batch["record"].tolist() == [5, 1, 2, 5]
-    assert batch["valid"].tolist() == [True, True, True, False]
+def test_hosts_divide_an_epoch(folder, reader, monkeypatch):
+    slices, seen = len(records.read_index(folder, "train")), []
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    for host in (0, 1):
+        monkeypatch.setattr(jax, "process_index", lambda host=host: host)
+        per_epoch = loader.batches_an_epoch(folder, 2)
+        batches = loader.train_batches(reader, LABELS, 2, seed=3, start=per_epoch, stop=2 * per_epoch)
+        seen.append(np.concatenate([b.record.ravel() for b in batches]))
+    assert not set(seen[0]) & set(seen[1])
+    assert len(set(seen[0]) | set(seen[1])) == sum(map(len, seen)) > slices - 4
+
+
+def test_inputs_are_ordered_normalised_and_filled_up(folder, reader):
+    rows = np.array([5, 1, 2])
+    places = grey.places(folder, ["test"] * 3, rows)
+    ((images, real),) = loader.input_batches(reader, places, "imagenet", 4)
+    assert real == 3
+    assert images.shape == (4, SIZE, SIZE, 3)
+    np.testing.assert_array_equal(images[3], images[0])
     source = records.data_source(folder, "test")
-    for image, row in zip(batch["image"], batch["record"], strict=True):
-        assert image.shape == (SIZE, SIZE, 3)
+    for image, row in zip(images, rows, strict=False):
         expected = np.clip(source[int(row)]["hu"] / 80, 0, 1).mean()
-        assert image[..., 0].mean() * 0.229 + 0.485 == pytest.approx(expected, abs=0.01)
-
-
-def test_mask_resizing_takes_the_pixel_under_the_centre():
-    mask = np.zeros((4, 6), bool)
-    mask[1:3, 2:4] = True
-    half = loader.resize_mask(mask, 3)
-    assert half.tolist() == [[False] * 3, [False, True, False], [False] * 3]
-    double = loader.resize_mask(mask, 12)
-    assert double.sum() == 4 * mask.sum()
-    np.testing.assert_array_equal(double[4:8, 4:8], True)
+        assert float(image[..., 0].mean()) * 0.229 + 0.485 == pytest.approx(expected, abs=0.01)

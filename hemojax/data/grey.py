@@ -1,0 +1,105 @@
+"""Grey slices: every slice of the records, windowed and resized once, in one file that is mapped into memory.
+
+`grey.npy` lies beside the records it was made from and holds float32 (slice, s, s, window) in [0, 1]: the slices of
+train, then validation, then test, each split in record order. `grey.json` says what they were made with.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Int, Real
+from ml_collections import ConfigDict
+
+from hemojax.data import hounsfield, records
+from hemojax.data.case import SPLITS
+from hemojax.errors import UserError
+from hemojax.files import replacing
+from hemojax.progress import Progress
+
+LAYOUT = 1
+"""What the file holds; files of another layout are made again."""
+
+
+def from_hu(hu: Real[np.ndarray, "h w"], data: ConfigDict) -> Float32[np.ndarray, "s s c"]:
+    """A slice in HU as grey values in [0, 1] of `data.size` pixels, as the config's windows say."""
+    return hounsfield.grey(hu, data.size, data.windows, data.per_slice_minmax)
+
+
+def prepare(folder: Path, data: ConfigDict) -> None:
+    """Make the grey slices of the records in `folder`, on all cores, unless they are there with these options.
+
+    A killed preparation leaves nothing behind that could be mistaken for them.
+
+    Args:
+        folder: the records.
+        data: the config's data section, of which size, windows and per_slice_minmax count.
+
+    Raises:
+        UserError: the disk has no room for them.
+    """
+    stamp, path = folder / "grey.json", folder / "grey.npy"
+    wanted = _fingerprint(data)
+    if stamp.exists() and json.loads(stamp.read_text()) == wanted:
+        return
+    stamp.unlink(missing_ok=True)
+    places = [(split, record) for split in SPLITS for record in range(len(records.read_index(folder, split)))]
+    sources = {split: records.data_source(folder, split) for split in SPLITS}
+    shape = (len(places), data.size, data.size, len(data.windows))
+    with replacing(path) as temporary:
+        array = _new_file(temporary, shape)
+
+        def make(place: int) -> None:
+            split, record = places[place]
+            array[place] = from_hu(sources[split][record]["hu"], data)
+
+        with Progress("windowing and resizing", len(places)) as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
+            for _ in pool.map(make, range(len(places))):
+                progress.advance()
+        array.flush()
+    with replacing(stamp) as temporary:
+        temporary.write_text(json.dumps(wanted))
+
+
+def open_file(folder: Path) -> Float32[np.ndarray, "n s s w"]:
+    """All grey slices, read from the disk where they are looked at."""
+    return np.load(folder / "grey.npy", mmap_mode="r", allow_pickle=False)
+
+
+def first_places(folder: Path) -> dict[str, int]:
+    """Where each split begins in the file."""
+    sizes = [len(records.read_index(folder, split)) for split in SPLITS]
+    return dict(zip(SPLITS, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
+
+
+def places(folder: Path, splits: Sequence[str], numbers: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """Where the file holds these records, given the split and the number of each."""
+    first = first_places(folder)
+    return np.array([first[split] for split in splits], np.int64) + numbers
+
+
+def _fingerprint(data: ConfigDict) -> dict[str, Any]:
+    return {
+        "layout": LAYOUT,
+        "size": data.size,
+        "windows": [list(map(float, window)) for window in data.windows],
+        "per_slice_minmax": data.per_slice_minmax,
+    }
+
+
+def _new_file(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """A file of this shape whose place on the disk is taken: writing to a mapped file on a full disk is a crash."""
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    try:
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        raise UserError(
+            f"{path.parent}: no room for the grey slices, {array.nbytes / 1e9:.1f} GB ({error.strerror}); "
+            "name a --workdir on a larger disk, or a smaller --config.data.size"
+        ) from error
+    return array

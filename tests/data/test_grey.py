@@ -1,0 +1,74 @@
+"""Grey slices are made once, and again when what they depend on has changed; a full disk is said in a line."""
+
+import errno
+import os
+
+import numpy as np
+import pytest
+from data.folders import generic
+
+from configs import base
+from hemojax.data import grey, records
+from hemojax.data.case import BHSD_SUBTYPES
+from hemojax.data.datasets import LAYOUTS
+from hemojax.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = generic(tmp_path_factory.mktemp("set"), cases=6)
+    folder = tmp_path_factory.mktemp("work") / "records"
+    records.prepare(
+        folder, LAYOUTS["generic"](root, BHSD_SUBTYPES), dict.fromkeys(("train", "validation", "test"), 1.0), {}
+    )
+    return folder
+
+
+def options(size=16, **changed):
+    data = base.get_config().data
+    data.size = size
+    data.update(changed)
+    return data
+
+
+def test_made_once_and_anew_with_other_options(folder):
+    grey.prepare(folder, options())
+    first = (folder / "grey.npy").stat()
+    assert grey.open_file(folder).shape == (24, 16, 16, 1)
+    grey.prepare(folder, options())
+    assert (folder / "grey.npy").stat().st_mtime_ns == first.st_mtime_ns
+    grey.prepare(folder, options(windows=((40.0, 80.0), (80.0, 200.0))))
+    assert grey.open_file(folder).shape == (24, 16, 16, 2)
+    before = np.array(grey.open_file(folder))
+    grey.prepare(folder, options(windows=((40.0, 80.0), (80.0, 200.0)), per_slice_minmax=True))
+    assert not np.array_equal(before, grey.open_file(folder))
+
+
+def test_splits_follow_one_another(folder):
+    sizes = [len(records.read_index(folder, split)) for split in ("train", "validation", "test")]
+    assert grey.first_places(folder) == {"train": 0, "validation": sizes[0], "test": sizes[0] + sizes[1]}
+    assert grey.places(folder, ["test", "train"], np.array([1, 2])).tolist() == [sum(sizes[:2]) + 1, 2]
+
+
+def test_a_stopped_preparation_leaves_nothing(folder, monkeypatch):
+    def stop(hu, data):
+        raise KeyboardInterrupt
+
+    grey.prepare(folder, options())
+    monkeypatch.setattr(grey, "from_hu", stop)
+    with pytest.raises(KeyboardInterrupt):
+        grey.prepare(folder, options(size=8))
+    assert not (folder / "grey.json").exists()
+    assert not list(folder.glob(".*grey*"))
+    monkeypatch.undo()
+    grey.prepare(folder, options(size=8))
+    assert grey.open_file(folder).shape[1:] == (8, 8, 1)
+
+
+def test_a_full_disk_is_said(folder, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(UserError, match=r"no room for the grey slices, 0\.0 GB \(No space left on device\)"):
+        grey.prepare(folder, options(size=12))
