@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from hemojax.cam.scores import Forward, at_least_float32, scored, scores_of
 from hemojax.cam.targets import AnyTarget
+from hemojax.separable import filtered
 
 NOISY_MASKS, NOISE_OF_MASKS = 35, 2.0  # of SS-CAM
 GROWING_MASKS = np.cumsum(np.arange(1, 11) / 10)  # of IS-CAM
@@ -174,9 +175,8 @@ def _scores_under(
 
 
 def _upsampled(channels: Float[Array, "b h w c"], size: tuple[int, ...]) -> Float[Array, "b c height width"]:
-    shape = (len(channels), *size, channels.shape[-1])
-    full = jax.image.resize(at_least_float32(channels), shape, "linear", antialias=False)
-    return jnp.moveaxis(full, -1, 1)
+    planes = jnp.moveaxis(at_least_float32(channels), -1, 1)  # before it is resized: see `separable.filtered`
+    return jax.image.resize(planes, (*planes.shape[:2], *size), "linear", antialias=False)
 
 
 def _scaled(masks: Float[Array, "b c height width"]) -> Float[Array, "b c height width"]:
@@ -197,4 +197,4 @@ def _blurred(images: Float[Array, "b height width channels"]) -> Float[Array, "b
         return jnp.asarray(ndimage.correlate1d(np.eye(size), window / window.sum(), axis=0, mode="mirror"))
 
     rows, columns = (blur(n).astype(images.dtype) for n in images.shape[1:3])
-    return jnp.einsum("ih,bhwc,jw->bijc", rows, images, columns, precision=jax.lax.Precision.HIGHEST)
+    return filtered(images, rows, columns)
