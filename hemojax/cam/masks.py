@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from hemojax.cam.scores import Forward, at_least_float32, scored, scores_of
 from hemojax.cam.targets import AnyTarget
+from hemojax.separable import filtered
 
 NOISY_MASKS, NOISE_OF_MASKS = 35, 2.0  # of SS-CAM
 GROWING_MASKS = np.cumsum(np.arange(1, 11) / 10)  # of IS-CAM
@@ -197,4 +198,4 @@ def _blurred(images: Float[Array, "b height width channels"]) -> Float[Array, "b
         return jnp.asarray(ndimage.correlate1d(np.eye(size), window / window.sum(), axis=0, mode="mirror"))
 
     rows, columns = (blur(n).astype(images.dtype) for n in images.shape[1:3])
-    return jnp.einsum("ih,bhwc,jw->bijc", rows, images, columns, precision=jax.lax.Precision.HIGHEST)
+    return filtered(images, rows, columns)

@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy import ndimage
 
+from hemojax.separable import filtered
+
 Score = Callable[[Float[Array, "n h w c"]], Float[Array, " n"]]
 """From network inputs to what is measured of each: the target's probability, or its logit."""
 
@@ -104,7 +106,7 @@ def blurred(image: Float[Array, "h w c"], sigma: float) -> Float[Array, "h w c"]
         return jnp.asarray(ndimage.gaussian_filter1d(np.eye(size), sigma, axis=0, mode="mirror"), image.dtype)
 
     rows, columns = (blur(size) for size in image.shape[:2])
-    return jnp.einsum("ih,hwc,jw->ijc", rows, image, columns, precision="highest")
+    return filtered(image, rows, columns)
 
 
 def _area(scores: Float[Array, " n"]) -> Float[Array, ""]:
