@@ -90,7 +90,7 @@ def get_config() -> ConfigDict:
     explain.threshold = -1.0
 
     speed = config.speed = ConfigDict()
-    speed.what = "networks"  # networks | layers | cams | metrics
+    speed.what = "networks"  # networks | layers | cams | metrics | input
     speed.networks = ("resnet18", "resnet50", "efficientnet_v2_s")
     speed.workloads = ("forward", "gradients", "training")  # of networks; gradients: of every stage
     speed.requests = ()  # of cams: names in the table (default: all)

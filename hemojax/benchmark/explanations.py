@@ -234,7 +234,7 @@ def slice_places(reader: loader.Reader, rows: pd.DataFrame) -> Int[np.ndarray, "
 
 def slice_images(config: ConfigDict, folder: Path, rows: pd.DataFrame, size: int) -> Float[np.ndarray, "b s s c"]:
     """The network's inputs for these few rows of the index, with copies of the first up to `size`."""
-    reader = loader.Reader(folder, share=0)
+    reader = loader.Reader(folder, share=0.0)
     places, batch = slice_places(reader, rows), devices.whole_batch(size)
     ((images, _),) = loader.input_batches(reader, places, config.data.normalisation, batch)
     return np.asarray(images)[:size]

@@ -46,6 +46,8 @@ def checked(config: ConfigDict) -> ConfigDict:
         section.stages = tuple(dict.fromkeys(map(network.resolve, section.stages)))
     engine.build(network, cam.methods, cam.stages, seeds=cam.random_seeds, chunk=cam.chunk)
     targets.resolve(cam.target, tuple(config.data.labels))
+    if config.train.log_steps < 1:
+        raise UserError(f"--config.train.log_steps={config.train.log_steps}: give a number of steps, 1 or more")
     if config.train.batch % jax.device_count():
         raise UserError(f"--config.train.batch={config.train.batch} is not a multiple of {jax.device_count()} devices")
     return config

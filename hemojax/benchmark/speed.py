@@ -14,7 +14,7 @@ import pandas as pd
 from ml_collections import ConfigDict
 
 from hemojax import models
-from hemojax.benchmark import cam_work, cam_workloads, metric_work, workloads
+from hemojax.benchmark import cam_work, cam_workloads, input_work, metric_work, workloads
 from hemojax.benchmark.contest import Contender, Timing, contest
 from hemojax.cam.method import check_name
 from hemojax.errors import UserError
@@ -37,7 +37,7 @@ Row = dict[str, Any]
 
 
 def speed(config: ConfigDict, workdir: Path) -> None:
-    """Time networks or their layers against PyTorch, maps against its libraries, or metrics against numpy.
+    """Time networks or their layers against PyTorch, maps against its libraries, metrics against numpy, or the input.
 
     Writes `<workdir>/results/speed-<what>.json` and `.md`, and of cams a picture, `speed-cams.png`. Where PyTorch is
     not installed, hemojax is timed alone.
@@ -72,7 +72,7 @@ def speed(config: ConfigDict, workdir: Path) -> None:
     text = ""
     with Progress(f"speed: {options.what}", len(subjects)) as progress:
         for network in subjects:
-            for row in KINDS[options.what](options, network, gflops):
+            for row in KINDS[options.what](config, network, gflops):
                 rows.append(row)  # and written at once: a contest takes minutes
                 text = heading + markdown_table(
                     pd.DataFrame([{k: _text(v) for k, v in r.items()} for r in rows]).fillna("")
@@ -87,8 +87,9 @@ def speed(config: ConfigDict, workdir: Path) -> None:
     say(text)
 
 
-def _network_rows(options: ConfigDict, network: str, gflops: float) -> Iterator[Row]:
+def _network_rows(config: ConfigDict, network: str, gflops: float) -> Iterator[Row]:
     """A row a workload and contender."""
+    options = config.speed
     flop = workloads.flop(network, options.size)
     for workload in options.workloads:  # one at a time: together they hold more memory than many machines have
         shared = {"name": network, "workload": workload, "batch": options.batch, "size": options.size}
@@ -110,8 +111,9 @@ def _network_rows(options: ConfigDict, network: str, gflops: float) -> Iterator[
             )
 
 
-def _layer_rows(options: ConfigDict, network: str, gflops: float) -> Iterator[Row]:
+def _layer_rows(config: ConfigDict, network: str, gflops: float) -> Iterator[Row]:
     """A row a layer: hemojax's milliseconds and share of the peak, and the ratio of each peer."""
+    options = config.speed
     found = workloads.layers(network, options.size)
     timings = contest(
         list(_contenders(options.dtype, "layer_forwards", {"layers": list(found), "batch": options.batch})),
@@ -128,12 +130,13 @@ def _layer_rows(options: ConfigDict, network: str, gflops: float) -> Iterator[Ro
         } | {f"ratio {name}": _figures(timings, name, part)["ratio"] for name in timings if name != OURS}
 
 
-def _cam_rows(options: ConfigDict, network: str, gflops: float) -> Iterator[Row]:
+def _cam_rows(config: ConfigDict, network: str, gflops: float) -> Iterator[Row]:
     """A row a request and contender.
 
     Beside the ratio: what of it is fewer operations, and what is faster ones; the share of the peak; and the largest
     difference between two values of maps, out of [0, 1], of the methods that both define alike.
     """
+    options = config.speed
     requests = cam_workloads.requests(models.create(network, 1))
     for name in options.requests:
         check_name(name, tuple(requests), "speed.requests")
@@ -182,8 +185,9 @@ def _difference(ours: Path, theirs: Path) -> float | None:
         return max((float(np.abs(mine[cell] - other[cell]).max()) for cell in other), default=None)
 
 
-def _metric_rows(options: ConfigDict, network: str, gflops: float) -> Iterator[Row]:
+def _metric_rows(config: ConfigDict, network: str, gflops: float) -> Iterator[Row]:
     """A row a task, number of slices and contender; twice the slices show that memory does not grow with them."""
+    options = config.speed
     for (task, contenders), times in itertools.product(metric_work.TASKS.items(), (1, 2)):
         slices = times * max(1, round(metric_work.SHARE[task] * options.slices))
         shared = {"task": task, "slices": slices, "size": options.map_size}
@@ -203,7 +207,20 @@ def _metric_rows(options: ConfigDict, network: str, gflops: float) -> Iterator[R
             }
 
 
-KINDS = {"networks": _network_rows, "layers": _layer_rows, "cams": _cam_rows, "metrics": _metric_rows}
+def _input_rows(config: ConfigDict, network: str, gflops: float) -> Iterator[Row]:
+    """A row a part of the way of the slices, and one of an epoch of training."""
+    options, config = config.speed, config.copy_and_resolve_references()
+    config.data.size, config.train.batch, config.model.dtype = options.size, options.batch, options.dtype
+    yield from input_work.rows(config, network)
+
+
+KINDS = {
+    "networks": _network_rows,
+    "layers": _layer_rows,
+    "cams": _cam_rows,
+    "metrics": _metric_rows,
+    "input": _input_rows,
+}
 
 
 def _contenders(

@@ -95,20 +95,13 @@ def transformed(
     cosine, sine = jnp.cos(angle) / zoom, jnp.sin(angle) / zoom
     row, column = centre - sine * j + cosine * i, centre + cosine * j + sine * i
     inside = (row >= 0) & (row < side) & (column >= 0) & (column < side)
-    (top, bottom, down), (left, right, along) = (_between(place - 0.5, side) for place in (row, column))
-    flat = image.reshape(side * side, -1)
-
-    def pixels(row: Int[Array, "s s"], column: Int[Array, "s s"]) -> Float[Array, "s s w"]:
-        return flat.at[row * side + column].get(mode="promise_in_bounds")
-
-    down, along = down[..., None], along[..., None]
-    upper = pixels(top, left) * (1 - along) + pixels(top, right) * along
-    lower = pixels(bottom, left) * (1 - along) + pixels(bottom, right) * along
+    top, left = jnp.floor(row - 0.5), jnp.floor(column - 0.5)
+    down, along = (row - 0.5 - top)[..., None], (column - 0.5 - left)[..., None]
+    # Each pixel beside its right, lower and lower right neighbours, so that a place is looked up once.
+    padded = jnp.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    neighbours = jnp.stack([padded[i : i + side + 1, j : j + side + 1] for i in (0, 1) for j in (0, 1)], axis=2)
+    first, second = (jnp.clip(place.astype(jnp.int32) + 1, 0, side) for place in (top, left))
+    found = neighbours.reshape(-1, *neighbours.shape[2:]).at[first * (side + 1) + second].get(mode="promise_in_bounds")
+    upper = found[..., 0, :] * (1 - along) + found[..., 1, :] * along
+    lower = found[..., 2, :] * (1 - along) + found[..., 3, :] * along
     return jnp.where(inside[..., None], upper * (1 - down) + lower * down, 0)
-
-
-def _between(place: Float[Array, "s s"], side: int) -> tuple[Int[Array, "s s"], Int[Array, "s s"], Float[Array, "s s"]]:
-    """The pixels before and behind each place along an axis, and how far it is from the first to the second."""
-    before = jnp.floor(place)
-    number = before.astype(jnp.int32)
-    return jnp.clip(number, 0, side - 1), jnp.clip(number + 1, 0, side - 1), place - before

@@ -72,7 +72,8 @@ def training_inputs(config: ConfigDict, per_epoch: int) -> step.Inputs:
 
     def inputs(grey: Array, record: Array, number: Array) -> Array:
         varied = augmentation.augment(grey, record, number // per_epoch, key, data.augmentation)
-        return hounsfield.normalise(varied, data.normalisation)
+        # Stored once, not computed anew for each patch of the first convolution.
+        return jax.lax.optimization_barrier(hounsfield.normalise(varied, data.normalisation))
 
     return inputs
 

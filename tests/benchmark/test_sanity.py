@@ -9,6 +9,7 @@ from flax import traverse_util
 
 from configs import base
 from hemojax.benchmark import explanations, sanity
+from hemojax.data import grey
 from hemojax.models.efficientnet import EfficientNet, StageSpec
 from hemojax.models.resnet import ResNet
 from hemojax.reporting import tables
@@ -79,6 +80,7 @@ def compared(tmp_path_factory):
     with config.unlocked():
         config.data.masks = {"lesion": (1, 2)}
     folder = bright_heads.prepare(tmp_path_factory.mktemp("records") / "records")
+    grey.prepare(folder, config.data)
     nothing_called = pd.DataFrame({"case": ["?"], "slice": [0], "logit": [-1.0]})
     slices = explanations.explained_slices(folder, config.data, nothing_called)
     rng, shapes = np.random.default_rng(0), jax.eval_shape(lambda: state.initialise(network, 32, 3, jax.random.key(0)))

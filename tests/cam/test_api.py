@@ -113,7 +113,7 @@ def test_the_same_request_is_compiled_once():
     run = cam.api._program(network, ("gradcam",), ("stage2",), 10, 64, False)
     for _ in range(2):
         cam.explain(network, its, IMAGES, methods=("gradcam",), target=1)
-    assert run._cache_size() == 1
+    assert run._outermost._cache_size() == 1
 
 
 def test_the_readmes_examples_run():

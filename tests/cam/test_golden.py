@@ -41,7 +41,7 @@ def ours(golden):
         }
         target = cam.Target(arrays["labels"], arrays["signs"])
         needs = frozenset({"gradients", "curvature", "score", "ablated_scores", "pgc_ablated_scores", "masked_scores"})
-        options = {"stages": network.stages, "needs": needs, "seeds": 1, "group": 4}
+        options = {"stages": network.stages, "needs": needs, "seeds": 1, "chunk": 8, "platform": "cpu"}
         logits, inputs = gather(network, {"params": params}, arrays["images"], target, jnp.arange(2), **options)
         names = (*METHODS, "ablationcam")
         return logits, {(s, name): jax.vmap(cam.METHODS[name].fn)(inputs[s]) for s in network.stages for name in names}

@@ -71,7 +71,7 @@ def explained(name, outputs, methods, dtype):
     variables = pretrained.fit(tensors, "golden weights", network, empty)
     target = cam.Target(jnp.array(networks.LABELS[outputs]), jnp.ones(2, dtype))
     needs = frozenset().union(*(cam.METHODS[method].needs for method in methods))
-    options = {"stages": networks.STAGES[name], "needs": needs, "seeds": 1, "group": 32}
+    options = {"stages": networks.STAGES[name], "needs": needs, "seeds": 1, "chunk": 64, "platform": "cpu"}
 
     def run(variables, images):
         logits, inputs = gather(network, variables, images, target, jnp.arange(2), **options)

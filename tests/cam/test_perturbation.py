@@ -72,7 +72,7 @@ def test_ablated_scores_where_the_suffix_begins_pointwise(stage):
     a = network.apply(given, IMAGES, until=stage)
     needs = frozenset({"ablated_scores", "pgc_ablated_scores"})
     identities = jnp.arange(BATCH)
-    made = jax.jit(partial(gather, network, stages=(stage,), needs=needs, seeds=1, group=4))
+    made = jax.jit(partial(gather, network, stages=(stage,), needs=needs, seeds=1, chunk=4 * BATCH, platform="cpu"))
     found = made(given, IMAGES, TARGET, identities)[1][stage]
     suffix = jax.jit(suffix_of(network, given, stage))
     pgc = np.stack([pgc_ablation(x) for x in a])

@@ -43,7 +43,7 @@ def maps(method, given, **options):
     """Raw maps after the ReLU, as torch-cam gives them."""
     network, variables, images, target = given
     method = cam.METHODS[method]
-    asked = {"stages": (STAGE,), "needs": method.needs, "seeds": 1, "group": 4} | options
+    asked = {"stages": (STAGE,), "needs": method.needs, "seeds": 1, "chunk": 8, "platform": "cpu"} | options
     run = jax.jit(lambda: gather(network, variables, images, target, jnp.arange(2), **asked)[1][STAGE])
     return np.maximum(jax.vmap(method.fn)(run()), 0)
 
@@ -127,7 +127,7 @@ def test_eigen_smooth(golden, given, method):
     network, variables, images, target = given
     asked = {"methods": (method,), "stages": (STAGE,), "target": target}
     found = cam.explain(network, variables, images, **asked, eigen_smooth=True).maps[STAGE, method]
-    needs = {"stages": (STAGE,), "needs": cam.METHODS[method].needs, "seeds": 1, "group": 4}
+    needs = {"stages": (STAGE,), "needs": cam.METHODS[method].needs, "seeds": 1, "chunk": 8, "platform": "cpu"}
     known = jax.jit(lambda: gather(network, variables, images, target, jnp.arange(2), **needs)[1][STAGE])()
     terms = jax.vmap(cam.METHODS[method].contributions)(known)
     for number, theirs in enumerate(golden[f"eigen_smooth/{method}"]):

@@ -204,6 +204,7 @@ def test_a_mistake_on_the_command_line_ends_in_one_line(tmp_path, option, line):
         ("cam", "stages", ("stage7",), "stage7"),
         ("cam", "target", "IPHH", "IPHH"),
         ("data", "labels", ("IPHH",), "did you mean 'IPH'"),
+        ("train", "log_steps", 0, "--config.train.log_steps=0"),
         ("data", "layout", "genric", "the layouts are generic, hemorica and phantom"),
     ],
 )

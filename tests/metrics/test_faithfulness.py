@@ -10,7 +10,7 @@ from scipy import ndimage
 from hemojax import compilation
 from hemojax.metrics import faithfulness
 
-compiled = partial(jax.jit, compiler_options=compilation.options())
+compiled = partial(jax.jit, compiler_options=compilation.options("cpu"))
 IMAGE = jnp.array([[8, 4], [2, 1]], np.float32)[..., None]
 VALUE = jnp.zeros(1)
 
