@@ -8,11 +8,12 @@ import importlib
 import runpy
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from hemojax import huge_pages
+from hemojax import files, huge_pages
 from hemojax.errors import UserError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The run's config, e.g. configs/bench.py.")
@@ -46,6 +47,8 @@ def main(argv: list[str]) -> None:
         if config.task not in TASKS:
             nearest = difflib.get_close_matches(config.task, TASKS, n=1, cutoff=0)[0]
             raise UserError(f"--config.task={config.task}: did you mean {nearest}? The tasks are {', '.join(TASKS)}")
+        for option, value in (options(config) | {"workdir": WORKDIR.value}).items():
+            files.refuse_address(option, value)
         importlib.import_module("hemojax.compilation").keep_programs()
         if DISTRIBUTED.value:
             devices = importlib.import_module("hemojax.devices")
@@ -75,13 +78,13 @@ def parse(argv: list[str]) -> list[str]:
         sys.exit(f"hemojax: {' '.join(str(error).split())}")
 
 
-def options(config: ConfigDict, prefix: str = "config") -> list[str]:
-    """Every option of a config as it is written on the command line."""
-    return [
-        name
-        for key, value in config.items()
-        for name in (options(value, f"{prefix}.{key}") if isinstance(value, ConfigDict) else [f"{prefix}.{key}"])
-    ]
+def options(config: ConfigDict, prefix: str = "config") -> dict[str, Any]:
+    """Every option of a config as it is written on the command line, and its value."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{prefix}.{key}"
+        found |= options(value, name) if isinstance(value, ConfigDict) else {name: value}
+    return found
 
 
 if __name__ == "__main__":

@@ -185,6 +185,7 @@ def test_the_exported_weights_are_those_of_the_best_checkpoint(workdir, tmp_path
         ("--workdri=x", "workdir"),
         ("rubbish", "'rubbish' is no option"),
         ("--config.data.layout=generic", "--config.data.root=FOLDER"),
+        ("--config.data.root=gs://bucket/scans", "--config.data.root=gs://bucket/scans: an address is no folder"),
     ],
 )
 def test_a_mistake_on_the_command_line_ends_in_one_line(tmp_path, option, line):
@@ -221,6 +222,16 @@ def test_another_run_in_the_same_folder_is_refused(workdir):
     done = run(f"--workdir={workdir}", "--config.train.epochs=3")
     assert done.returncode == 1
     assert "holds a run with train.epochs=2, not 3" in done.stderr
+
+
+def test_an_address_as_workdir_is_refused_before_any_work(tmp_path):
+    # From a folder of its own: taken for a path, the address would be a folder `gs:` there.
+    words = [sys.executable, str(ROOT / "main.py"), f"--config={ROOT}/configs/smoke.py", "--workdir=gs://bucket/run"]
+    paths = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, cwd=tmp_path, env=paths, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("hemojax: --workdir=gs://bucket/run: an address is no folder")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_config_is_named():

@@ -1,0 +1,72 @@
+"""A step's inputs: the same whenever it is run again, others in the next epoch; nothing is fetched between two logs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from data.folders import generic
+
+from configs import base
+from hemojax import models
+from hemojax.data import grey, loader, records
+from hemojax.data.datasets import LAYOUTS
+from hemojax.models.resnet import ResNet
+from hemojax.training import loop
+
+
+class NoCheckpoints:
+    def __init__(self, folder):
+        pass
+
+    def last(self, like):
+        return None
+
+    def save(self, epoch, state, validation_loss):
+        pass
+
+    def close(self):
+        pass
+
+
+def config():
+    made = base.get_config()
+    made.data.size = 32
+    made.train.update({"epochs": 2, "batch": 2, "log_steps": 3})
+    made.model.name = "small"
+    return made
+
+
+def test_inputs_follow_from_the_step_and_the_slice():
+    inputs = jax.jit(loop.training_inputs(config(), per_epoch=3))
+    image = jnp.asarray(np.random.default_rng(0).random((2, 32, 32, 1)), jnp.float32)
+    numbers = jnp.array([4, 9])
+    first = inputs(image, numbers, jnp.int32(4))
+    assert first.shape == (2, 32, 32, 3)
+    np.testing.assert_array_equal(first, inputs(image, numbers, jnp.int32(4)))
+    np.testing.assert_array_equal(first[::-1], inputs(image[::-1], numbers[::-1], jnp.int32(5)))  # the same epoch
+    assert not np.array_equal(first, inputs(image, numbers, jnp.int32(6)))
+
+
+def test_steps_are_fetched_at_the_logs_interval_alone(tmp_path, monkeypatch):
+    made = config()
+    monkeypatch.setitem(models.MODELS, "small", lambda **options: ResNet(depths=(1,), **options))
+    root, folder = generic(tmp_path / "set", cases=8), tmp_path / "records"
+    records.prepare(folder, LAYOUTS["generic"](root, {}), dict.fromkeys(("train", "validation", "test"), 1.0), {})
+    grey.prepare(folder, made.data)
+    reader = loader.Reader(folder, share=0.5)
+    per_epoch = loader.batches_an_epoch(folder, 2)
+    fetched, fetch = [], jax.device_get
+
+    def counting(tree):
+        fetched.append(len(tree) if isinstance(tree, list) else 0)
+        return fetch(tree)
+
+    monkeypatch.setattr(jax, "device_get", counting)
+    monkeypatch.setattr(loop, "Checkpoints", NoCheckpoints)
+    (tmp_path / "work").mkdir()
+    loop.train(made, reader, tmp_path / "work")
+    whole, rest = divmod(per_epoch, 3)
+    expected = [3] * whole + [rest] * (rest > 0)
+    assert [number for number in fetched if number] == 2 * expected
+    lines = (tmp_path / "work" / "train.jsonl").read_text().splitlines()
+    steps = [line for line in lines if '"kind": "step"' in line]
+    assert [f'"step": {n + 1},' in line for n, line in enumerate(steps)] == [True] * (2 * per_epoch)
