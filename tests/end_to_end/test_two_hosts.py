@@ -18,13 +18,13 @@ LIMIT = 900
 
 
 def start(folder: Path, logs: Path) -> list[subprocess.Popen[bytes]]:
-    """Both hosts of the smoke job with few methods, in small batches; what host i says goes to `<logs>/<i>.txt`."""
+    """Both hosts of the smoke job with few methods, a slice a batch; what host i says goes to `<logs>/<i>.txt`."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
     words = [sys.executable, "main.py", "--config=configs/smoke.py", f"--workdir={folder}"]
     words += ["--config.cam.methods=('gradcam', 'hirescam', 'randomcam')", "--config.cam.stages=('stage3',)"]
-    words += ["--config.cam.batch=2", "--config.eval.sanity.slices=0", "--config.eval.faithfulness.slices=0"]
+    words += ["--config.cam.batch=1", "--config.eval.sanity.slices=0", "--config.eval.faithfulness.slices=0"]
     words += ["--distributed", f"--coordinator=localhost:{port}", "--hosts=2"]
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
