@@ -90,13 +90,14 @@ def get_config() -> ConfigDict:
     explain.threshold = -1.0
 
     speed = config.speed = ConfigDict()
-    speed.what = "networks"  # networks | layers | cams | metrics | input
+    speed.what = "networks"  # networks | layers | forms | cams | metrics | input
     speed.networks = ("resnet18", "resnet50", "efficientnet_v2_s")
     speed.workloads = ("forward", "gradients", "training")  # of networks; gradients: of every stage
     speed.requests = ()  # of cams: names in the table (default: all)
     speed.batch = 32
     speed.size = 224
-    speed.dtype = "float32"
+    speed.cam_batch = 16  # of cams: images at once, where no peer needs minutes for one
+    speed.dtypes = ("float32",)  # and bfloat16, beside which PyTorch has its autocast
     speed.rounds = 7
     speed.slices = 20  # of metrics, 66 maps each
     speed.map_size = 512  # of metrics

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from hemojax import models
-from hemojax.benchmark.workloads import Parts, images
+from hemojax.benchmark.contest import Parts
+from hemojax.benchmark.workloads import images
 from hemojax.cam import engine, targets
 from hemojax.cam.registry import METHODS
 from hemojax.models import pretrained
@@ -68,19 +69,19 @@ class Request(NamedTuple):
     batch: int
 
 
-def requests(network: StagedNetwork) -> dict[str, Request]:
-    """What is timed, by its name in the table; where a peer needs minutes for an image, on one."""
+def requests(network: StagedNetwork, batch: int) -> dict[str, Request]:
+    """What is timed, by its name in the table: on a batch, or where a peer needs minutes for an image, on one."""
     *_, before, last = network.stages
     third = network.stages[-3]
     bodies = tuple(stage for stage in network.stages if stage not in ("stem", "head"))
     return {
-        f"GradCAM {third}": Request(("gradcam",), (third,), 16),
+        f"GradCAM {third}": Request(("gradcam",), (third,), batch),
         f"AblationCAM {third}": Request(("ablationcam_pgc",), (third,), 1),
         f"AblationCAM {before}": Request(("ablationcam_pgc",), (before,), 1),
         f"ScoreCAM {third}": Request(("scorecam",), (third,), 1),
         f"EigenCAM {bodies[0]}": Request(("eigencam",), bodies[:1], 1),
-        f"{len(GRADIENT)} gradient methods x {len(bodies)} stages": Request(GRADIENT, bodies, 16),
-        f"torch-cam's 4 gradient methods x {len(bodies)} stages": Request(TORCHCAM_GRADIENT, bodies, 16),
+        f"{len(GRADIENT)} gradient methods x {len(bodies)} stages": Request(GRADIENT, bodies, batch),
+        f"torch-cam's 4 gradient methods x {len(bodies)} stages": Request(TORCHCAM_GRADIENT, bodies, batch),
         f"AblationCAM {last}": Request(("ablationcam_pgc",), (last,), 1),
         "default grid without ScoreCAM": Request(GRID, bodies, 1),
         "default grid": Request((*GRID, "scorecam"), bodies, 1),
@@ -93,11 +94,11 @@ def make_weights(path: Path, name: str) -> None:
     pretrained.save(path, network, state.initialise(network, 64, 3, jax.random.key(0)))
 
 
-def cams(name: str, request: Request, size: int, weights: Path, maps: Path) -> Parts:
+def cams(name: str, request: Request, size: int, weights: Path, maps: Path, dtype: str, chunk: int) -> Parts:
     """The compiled request on random images; the maps of its first run are left in the file `maps`."""
-    network = models.create(name, 1)
+    network = models.create(name, 1, dtype=jnp.dtype(dtype))
     variables = pretrained.load(weights, network, state.initialise(network, size, 3, jax.random.key(1)))
-    explain = engine.build(network, request.methods, request.stages)
+    explain = engine.build(network, request.methods, request.stages, chunk=chunk)
     batch = jax.device_put(
         (variables, images(request.batch, size), targets.fixed(0, request.batch), jnp.arange(request.batch))
     )

@@ -8,9 +8,10 @@ runs every contender once, and figures are ratios within rounds.
 import contextlib
 import importlib
 import multiprocessing
+import os
 import resource
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -27,16 +28,35 @@ class Contender(NamedTuple):
     Attributes:
         name: in the tables.
         prepare: "module:function"; the function takes the options and returns the parts to time, functions that block
-            until their result is there.
+            until their result is there, or `Prepared`.
         options: of that function.
         huge_pages: whether its process keeps the huge pages that `main.py` asked for (see `hemojax.huge_pages`), or
             begins as any other program does.
+        environment: what its process has in its environment beside SHARED.
     """
 
     name: str
     prepare: str
     options: Mapping[str, Any]
     huge_pages: bool = True
+    environment: Mapping[str, str] = {}
+
+
+SHARED = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+"""For every process: JAX would take three quarters of a GPU's memory for itself, and all contenders hold theirs."""
+Parts = list[Callable[[], object]]
+
+
+class Prepared(NamedTuple):
+    """What a contender comes with.
+
+    Attributes:
+        parts: to time.
+        settings: how it runs: on which device, in which dtype, how many images at once.
+    """
+
+    parts: Parts
+    settings: str
 
 
 class Timing(NamedTuple):
@@ -46,11 +66,13 @@ class Timing(NamedTuple):
         seconds: of every round and part.
         prepare_seconds: import, compilation and the first run of all parts.
         peak_mib: the process's highest resident memory, in MiB.
+        settings: see `Prepared`; empty where the contender says nothing.
     """
 
     seconds: Float[np.ndarray, "rounds parts"]
     prepare_seconds: float
     peak_mib: float
+    settings: str
 
 
 def contest(contenders: Sequence[Contender], rounds: int, warm: bool = True) -> dict[str, Timing]:
@@ -71,7 +93,8 @@ def contest(contenders: Sequence[Contender], rounds: int, warm: bool = True) -> 
         for contender in contenders:
             ours, theirs = spawn.Pipe()
             process = spawn.Process(target=_serve, args=(theirs, contender.prepare, dict(contender.options), warm))
-            with contextlib.nullcontext() if contender.huge_pages else huge_pages.none_for_new_processes():
+            pages = contextlib.nullcontext() if contender.huge_pages else huge_pages.none_for_new_processes()
+            with pages, environment(SHARED | dict(contender.environment)):
                 process.start()
             theirs.close()
             pipes.append(ours)
@@ -92,9 +115,26 @@ def contest(contenders: Sequence[Contender], rounds: int, warm: bool = True) -> 
         for process in processes:
             process.join()
     return {
-        contender.name: Timing(np.array(seconds[row :: len(contenders)]), prepared[row], peaks[row])
+        contender.name: Timing(
+            np.array(seconds[row :: len(contenders)]), prepared[row][0], peaks[row], prepared[row][1]
+        )
         for row, contender in enumerate(contenders)
     }
+
+
+@contextlib.contextmanager
+def environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """What is started meanwhile, processes and JAX's backend, sees these variables."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _receive(pipe: Connection, contender: Contender) -> Any:
@@ -107,10 +147,11 @@ def _receive(pipe: Connection, contender: Contender) -> Any:
 def _serve(pipe: Connection, prepare: str, options: dict[str, Any], warm: bool) -> None:
     begun = time.perf_counter()
     module, function = prepare.split(":")
-    parts = getattr(importlib.import_module(module), function)(**options)
+    prepared = getattr(importlib.import_module(module), function)(**options)
+    parts, settings = prepared if isinstance(prepared, Prepared) else (prepared, "")
     for part in parts:
         part()
-    pipe.send(time.perf_counter() - begun)
+    pipe.send((time.perf_counter() - begun, settings))
     try:
         while pipe.recv():
             pipe.send([_seconds(part, warm) for part in parts])

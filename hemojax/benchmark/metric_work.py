@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float32
 from scipy import ndimage
 from skimage import measure
 
-from hemojax.benchmark.workloads import Parts
+from hemojax.benchmark.contest import Parts
 from hemojax.cam import postprocess
 from hemojax.compilation import Program
 from hemojax.metrics import boxes, overlap, road

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float32
 from ml_collections import ConfigDict
 
 from hemojax import devices, models
+from hemojax.benchmark.contest import Parts
 from hemojax.cam import inputs, targets
 from hemojax.compilation import Program
 from hemojax.data import loader
@@ -23,8 +24,6 @@ from hemojax.training import predict, state, step
 
 WORKLOADS = ("forward", "gradients", "training")
 """Logits of a batch; logits, and activation and gradient of every stage; one step of training with Adam."""
-
-Parts = list[Callable[[], object]]
 
 
 class Layer(NamedTuple):
@@ -56,8 +55,18 @@ class Layer(NamedTuple):
     @property
     def flop(self) -> int:
         """Multiplications and additions for one image."""
-        pixels = -(-self.height // self.stride) * -(-self.width // self.stride)
-        return 2 * pixels * self.size**2 * self.inputs // self.groups * self.outputs
+        return 2 * self.pixels * self.size**2 * self.inputs // self.groups * self.outputs
+
+    @property
+    def pixels(self) -> int:
+        """Of its output."""
+        return -(-self.height // self.stride) * -(-self.width // self.stride)
+
+    def bytes(self, batch: int, dtype: str) -> int:
+        """Of its input, output and kernel for so many images, which have to be read or written at least."""
+        of_image = self.height * self.width * self.inputs + self.pixels * self.outputs
+        kernel = self.size**2 * self.inputs // self.groups * self.outputs
+        return (batch * of_image + kernel) * jnp.dtype(dtype).itemsize
 
 
 def images(batch: int, size: int) -> Float32[np.ndarray, "b s s 3"]:
@@ -101,8 +110,8 @@ def flop(network: str, size: int, after: str | None = None) -> int:
     return sum(layer.flop * times for layer, times in layers(network, size, after).items())
 
 
-def layer_forwards(layers: Sequence[Layer], batch: int, dtype: str) -> Parts:
-    """Each of these convolutions, compiled, on random input."""
+def layer_forwards(layers: Sequence[Layer], batch: int, dtype: str, repeats: int) -> Parts:
+    """Each of these convolutions, compiled, on random input, several times in a row."""
 
     def part(layer: Layer) -> Callable[[], object]:
         rng = np.random.default_rng(0)
@@ -110,16 +119,28 @@ def layer_forwards(layers: Sequence[Layer], batch: int, dtype: str) -> Parts:
         shape = (layer.size, layer.size, layer.inputs // layer.groups, layer.outputs)
         operands = jax.device_put([jnp.asarray(a, dtype) for a in (x, rng.standard_normal(shape, np.float32))])
         run = Program(lambda x, k: convolution(x, k, layer.stride))
-        return lambda: jax.block_until_ready(run(*operands))
+        return repeated(run, operands, repeats)
 
     return [part(layer) for layer in layers]
 
 
+def repeated(run: Callable[..., object], operands: Sequence[Array], repeats: int) -> Callable[[], object]:
+    """Calls the program so often before it waits: on a GPU a layer takes less time than its call on the host."""
+    return lambda: jax.block_until_ready([run(*operands) for _ in range(repeats)][-1])
+
+
 def matmul(size: int, dtype: str) -> Parts:
     """A square matrix product, whose rate stands for the machine's peak."""
-    a = jax.device_put(jnp.asarray(np.random.default_rng(0).standard_normal((size, size)), dtype))
+    a = jax.device_put(jnp.asarray(np.random.default_rng(0).standard_normal((size, size), np.float32), dtype))
     run = jax.jit(jnp.matmul)
     return [lambda: jax.block_until_ready(run(a, a))]
+
+
+def copy(size: int) -> Parts:
+    """Reading and writing `size` bytes each, whose rate stands for the memory's."""
+    a = jnp.zeros(size // 4, jnp.float32)
+    run = jax.jit(lambda a: a + 1)
+    return [lambda: jax.block_until_ready(run(a))]
 
 
 def network(name: str, workload: str, batch: int, size: int, dtype: str) -> Parts:

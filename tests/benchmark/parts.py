@@ -4,6 +4,8 @@ import os
 import time
 from pathlib import Path
 
+from hemojax.benchmark.contest import Prepared
+
 
 def logged(name, log):
     def part(number):
@@ -18,9 +20,17 @@ def broken():
     raise ValueError("cannot be prepared")
 
 
-def environment(log):
+def environment(log, names=("GLIBC_TUNABLES",)):
     def part():
         with Path(log).open("a") as file:
-            file.write(os.environ.get("GLIBC_TUNABLES", "none") + " ")
+            file.write("".join(os.environ.get(name, "none") + " " for name in names))
 
     return [part]
+
+
+def nothing():
+    return [lambda: None]
+
+
+def described():
+    return Prepared(nothing(), "CPU, 8 at once")

@@ -44,3 +44,25 @@ def test_a_contender_can_begin_without_the_huge_pages_that_were_asked_for(tmp_pa
     contest([Contender(str(kept), "benchmark.parts:environment", log, kept) for kept in (True, False)], rounds=0)
     assert (tmp_path / "log").read_text().split() == seen
     assert os.environ["GLIBC_TUNABLES"] == given
+
+
+def test_processes_share_a_gpu_and_the_peers_leave_it_to_torch(tmp_path):
+    names = ("XLA_PYTHON_CLIENT_PREALLOCATE", "JAX_PLATFORMS_OF_TEST")
+    before = {name: os.environ.get(name) for name in names}
+    options = {"log": str(tmp_path / "log"), "names": names}
+    contest(
+        [
+            Contender("ours", "benchmark.parts:environment", options),
+            Contender("theirs", "benchmark.parts:environment", options, environment={names[1]: "cpu"}),
+        ],
+        rounds=0,
+    )
+    assert (tmp_path / "log").read_text().split() == ["false", "none", "false", "cpu"]
+    assert {name: os.environ.get(name) for name in names} == before
+
+
+def test_what_a_contender_says_of_itself_is_kept():
+    timings = contest(
+        [Contender("a", "benchmark.parts:described", {}), Contender("b", "benchmark.parts:nothing", {})], rounds=1
+    )
+    assert (timings["a"].settings, timings["b"].settings) == ("CPU, 8 at once", "")

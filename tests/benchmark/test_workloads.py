@@ -29,5 +29,5 @@ def test_layers_run_on_their_own_shapes():
     found = list(workloads.layers("efficientnet_v2_s", 32))
     depthwise = next(layer for layer in found if layer.groups > 1)
     assert depthwise.name == "depthwise 3x3 256->256 /2 @4"
-    (output,) = (part() for part in workloads.layer_forwards([depthwise], 2, "float32"))
+    (output,) = (part() for part in workloads.layer_forwards([depthwise], 2, "float32", 2))
     assert output.shape == (2, 2, 2, 256)
