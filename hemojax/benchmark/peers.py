@@ -67,7 +67,8 @@ def layer_forwards(
         padding = (layer.size - 1) // 2
         conv = torch.nn.Conv2d(
             layer.inputs, layer.outputs, layer.size, layer.stride, padding, groups=layer.groups, bias=False
-        ).to(device, of_dtype, memory_format=layout)
+        ).to(memory_format=layout)
+        conv = conv.to(device, of_dtype)
         x = torch.randn(batch, layer.inputs, layer.height, layer.width).to(device, of_dtype, memory_format=layout)
         return finished(device, lambda: [_forward(conv, x) for _ in range(repeats)][-1])
 
