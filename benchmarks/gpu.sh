@@ -56,6 +56,7 @@ job check-maps 120 configs/speed.py:tiny --config.speed.what=cams --config.speed
 job smoke 300 configs/smoke.py
 job forward 300 "$speed" --config.speed.workloads="('forward',)"
 job gradients-and-training 600 "$speed" --config.speed.workloads="('gradients','training')"
+job forms 420 "$speed" --config.speed.what=forms
 job layers 420 "$speed" --config.speed.what=layers
 job phantom-float32 900 "$bench"
 job phantom-bfloat16 900 "$bench" --config.model.dtype=bfloat16

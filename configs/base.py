@@ -61,8 +61,8 @@ def get_config() -> ConfigDict:
     cam.stages = ("stage1", "stage2", "stage3", "stage4")  # and inner taps of EfficientNets: stage2/expand
     cam.target = "ground_truth"  # ground_truth | predicted | a label of data.labels
     cam.random_seeds = 10
-    cam.batch = 16  # slices at once
-    cam.chunk = 64  # ablated or masked inputs at once: what bounds the memory
+    cam.batch = 0  # slices at once; 0: what the devices' memory allows, 16 on a CPU
+    cam.chunk = 0  # ablated or masked inputs at once and device; 0: what its memory allows, 64 on a CPU
     # Costly methods on fewer slices of each split and fewer stages: 0 slices means all, no stage means all.
     cam.scorecam = ConfigDict({"slices": 16, "stages": ("stage2",)})
     cam.ablationcam = ConfigDict({"slices": 0, "stages": ()})

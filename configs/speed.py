@@ -31,6 +31,7 @@ def get_config(machine: str = "cpu") -> ConfigDict:
     config = base.get_config()
     config.name = "speed"
     config.task = "speed"
+    config.cam.chunk = 64
     speed = config.speed
     if machine == "cpu":
         return config

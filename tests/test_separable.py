@@ -1,5 +1,6 @@
 """Filters along both axes are what einsum says in float64."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -12,6 +13,6 @@ def test_filter_of_both_axes(leading):
     images = rng.normal(size=(*leading, 12, 20, 3))
     rows, columns = rng.normal(size=(5, 12)), rng.normal(size=(7, 20))
     expected = np.einsum("ih,...hwc,jw->...ijc", rows, images, columns)
-    found = filtered(*(a.astype(np.float32) for a in (images, rows, columns)))
+    found = filtered(*(jnp.asarray(a, jnp.float32) for a in (images, rows, columns)))
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())

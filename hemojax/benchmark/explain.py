@@ -62,8 +62,10 @@ def explain(config: ConfigDict, workdir: Path) -> None:
     path = Path(config.explain.scans)
     scans = {path.name.removesuffix(".gz").removesuffix(".nii"): path} if path.is_file() else generic.scans(path)
     trained = run.stored_config(workdir)
-    choice = choose(config.explain, loop.create_network(trained), workdir)
-    find = build(trained, workdir, choice, config.cam.batch, config.cam.chunk)
+    network = loop.create_network(trained)
+    choice = choose(config.explain, network, workdir)
+    cam = run.sized(config.cam, network, trained.data)
+    find = build(trained, workdir, choice, cam.batch, cam.chunk)
     output = workdir / "explain"
     probabilities, found_boxes, shapes, failures = [], [], {}, []
     with Progress("explaining", len(scans)) as progress:

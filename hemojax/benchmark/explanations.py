@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -155,15 +156,22 @@ def compute(
         }
         home = workdir / "maps" / job.name
         stamp = home / "job.json"
-        if not stamp.exists() or json.loads(stamp.read_text()) != described:
+        before = json.loads(stamp.read_text()) if stamp.exists() else {}
+        described = with_batches_of(before, described)
+        if before != described:
             if devices.is_first_host():
                 shutil.rmtree(home, ignore_errors=True)
                 home.mkdir(parents=True)
                 tables.write_json(stamp, described)
             devices.wait_for_all("job")
-        rows.append(_run(config, network, variables, reader, job, target, home))
+        rows.append(_run(config, network, variables, reader, job, target, home, int(described["batch"])))
     devices.wait_for_all("maps")
     return pd.DataFrame(rows)
+
+
+def with_batches_of(before: dict[str, Any], described: dict[str, Any]) -> dict[str, Any]:
+    """A job's description; in batches of the size that it was begun with, whatever another device has room for."""
+    return before if before | {"batch": None} == described | {"batch": None} else described
 
 
 def slice_targets(config: ConfigDict, slices: pd.DataFrame, logits: pd.DataFrame) -> targets.Target:
@@ -183,8 +191,9 @@ def _run(
     job: Job,
     target: targets.Target,
     home: Path,
+    batch: int,
 ) -> dict[str, object]:
-    mesh, size = devices.mesh(), devices.whole_batch(min(config.cam.batch, len(job.slices)))
+    mesh, size = devices.mesh(), devices.whole_batch(min(batch, len(job.slices)))
     explain = engine.build(
         network, job.methods, job.stages, seeds=config.cam.random_seeds, chunk=config.cam.chunk, mesh=mesh
     )

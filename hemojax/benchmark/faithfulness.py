@@ -143,7 +143,7 @@ def build(config: ConfigDict, network: Any, mesh: Mesh | None = None) -> Program
         variables: Variables, subjects: Subject, heats: Float[Array, "b s s"]
     ) -> dict[str, Float[Array, " b"]]:
         # One map's images fill a CPU's cache many times over; elsewhere as many maps at once as memory is asked for.
-        at_once = 1 if platform == "cpu" else config.cam.chunk // (options.steps + 1)
+        at_once = 1 if platform == "cpu" else max(1, config.cam.chunk // (options.steps + 1))
         return map_in_groups(jax.vmap(partial(of_map, variables)), at_once, subjects, heats)
 
     whole, divided = PartitionSpec(), PartitionSpec(devices.AXIS)

@@ -10,13 +10,14 @@ import jax
 from ml_collections import ConfigDict
 
 from hemojax import devices
-from hemojax.cam import engine, targets
+from hemojax.cam import engine, memory, targets
 from hemojax.cam.method import check_name
 from hemojax.data import hounsfield
 from hemojax.data.case import LABELS
 from hemojax.errors import UserError
 from hemojax.metrics.cuts import PROTOCOLS
 from hemojax.models import pretrained
+from hemojax.models.staged import StagedNetwork
 from hemojax.reporting import tables
 from hemojax.training import loop
 
@@ -41,6 +42,7 @@ def checked(config: ConfigDict) -> ConfigDict:
     check_name(config.data.normalisation, hounsfield.NORMALISATIONS, "normalisation")
     check_name(config.eval.protocol, tuple(PROTOCOLS), "protocol")
     config = config.copy_and_resolve_references()
+    config.cam = sized(config.cam, network, config.data)
     cam = config.cam
     for section in (cam, *(section for section in cam.values() if isinstance(section, ConfigDict))):
         section.stages = tuple(dict.fromkeys(map(network.resolve, section.stages)))
@@ -51,6 +53,22 @@ def checked(config: ConfigDict) -> ConfigDict:
     if config.train.batch % jax.device_count():
         raise UserError(f"--config.train.batch={config.train.batch} is not a multiple of {jax.device_count()} devices")
     return config
+
+
+def sized(cam: ConfigDict, network: StagedNetwork, data: ConfigDict) -> ConfigDict:
+    """The config's cam section with numbers for its `batch` and `chunk`, by the devices' memory where they are 0.
+
+    Raises:
+        UserError: one of them is negative.
+    """
+    for name in ("batch", "chunk"):
+        if cam[name] < 0:
+            raise UserError(f"--config.cam.{name}={cam[name]}: give a number above 0, or 0 for what the memory allows")
+    cam, held = cam.copy_and_resolve_references(), devices.memory()
+    found = memory.at_once(network, (data.size, data.size, hounsfield.channels(data.windows)), held)
+    cam.batch = cam.batch or found.batch * (jax.local_device_count() if held else 1)
+    cam.chunk = cam.chunk or found.chunk
+    return cam
 
 
 def guard(config: ConfigDict, workdir: Path) -> None:

@@ -187,6 +187,32 @@ def _layer_rows(config: ConfigDict, network: str, dtype: str, rates: Rates) -> I
         } | {f"ratio {name}": _figures(timings, name, part)["ratio"] for name in timings if name != OURS}
 
 
+def _form_rows(config: ConfigDict, network: str, dtype: str, rates: Rates) -> Iterator[Row]:
+    """A row a layer that may take several forms: the chosen one's milliseconds and GB/s, and the ratio of each other.
+
+    Each with the batch norm and the activation that follow, into which a form may or may not be fused.
+    """
+    options, repeats = config.speed, sizes().repeats
+    found = workloads.layers(network, options.size)
+    for names in dict.fromkeys(filter(None, map(workloads.forms, found))):
+        layers = [layer for layer in found if workloads.forms(layer) == names]
+        shared = {"layers": layers, "batch": options.batch, "repeats": repeats, "dtype": dtype}
+        prepare = "hemojax.benchmark.workloads:form_forwards"
+        ways = [Contender(OURS, prepare, shared | {"form": ""})]
+        ways += [Contender(name, prepare, shared | {"form": name}) for name in names]
+        timings = contest(ways, options.rounds)
+        for part, layer in enumerate(layers):
+            seconds = _figures(timings, OURS, part)["seconds"] / repeats
+            yield {
+                "network": network,
+                "dtype": dtype,
+                "layer": layer.name,
+                "times": found[layer],
+                "ms": 1000 * seconds,
+                "GB/s": layer.bytes(options.batch, dtype) / seconds / 1e9,
+            } | {f"ratio {name}": _figures(timings, name, part)["ratio"] for name in names}
+
+
 def _cam_rows(config: ConfigDict, network: str, dtype: str, rates: Rates) -> Iterator[Row]:
     """A row a request and contender.
 
@@ -279,6 +305,7 @@ def _input_rows(config: ConfigDict, network: str, dtype: str, rates: Rates) -> I
 KINDS = {
     "networks": _network_rows,
     "layers": _layer_rows,
+    "forms": _form_rows,
     "cams": _cam_rows,
     "metrics": _metric_rows,
     "input": _input_rows,

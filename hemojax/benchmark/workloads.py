@@ -17,7 +17,7 @@ from hemojax.benchmark.contest import Parts
 from hemojax.cam import inputs, targets
 from hemojax.compilation import Program
 from hemojax.data import loader
-from hemojax.models.convolution import convolution
+from hemojax.models.convolution import convolution, depthwise_shifted, pointwise, xla_convolution
 from hemojax.models.groups import map_groups
 from hemojax.models.layers import Conv
 from hemojax.training import predict, state, step
@@ -114,14 +114,50 @@ def layer_forwards(layers: Sequence[Layer], batch: int, dtype: str, repeats: int
     """Each of these convolutions, compiled, on random input, several times in a row."""
 
     def part(layer: Layer) -> Callable[[], object]:
-        rng = np.random.default_rng(0)
-        x = rng.standard_normal((batch, layer.height, layer.width, layer.inputs), np.float32)
-        shape = (layer.size, layer.size, layer.inputs // layer.groups, layer.outputs)
-        operands = jax.device_put([jnp.asarray(a, dtype) for a in (x, rng.standard_normal(shape, np.float32))])
         run = Program(lambda x, k: convolution(x, k, layer.stride))
-        return repeated(run, operands, repeats)
+        return repeated(run, operands_of(layer, batch, dtype), repeats)
 
     return [part(layer) for layer in layers]
+
+
+FORMS: dict[str, Callable[..., Array]] = {
+    "XLA's own": xla_convolution,
+    "shifted products": depthwise_shifted,
+    "product of matrices": pointwise,
+}
+"""Of a convolution, by their names in the table; the second of depthwise ones alone, the third of 1x1 ones."""
+
+
+def forms(layer: Layer) -> tuple[str, ...]:
+    """The forms that a layer may take, beside the one that hemojax chooses; none where there is nothing to choose."""
+    if layer.groups > 1:
+        return ("XLA's own", "shifted products")
+    return ("XLA's own", "product of matrices") if layer.size == 1 else ()
+
+
+def form_forwards(layers: Sequence[Layer], batch: int, dtype: str, repeats: int, form: str) -> Parts:
+    """Each of these convolutions in one form ("" for the chosen one), with the batch norm and activation behind it."""
+
+    def part(layer: Layer) -> Callable[[], object]:
+        x, kernel = operands_of(layer, batch, dtype)
+        half = (layer.size - 1) // 2
+        convolve = partial(FORMS[form], padding=((half, half), (half, half))) if form else convolution
+
+        def run(x: Array, kernel: Array, factor: Array) -> Array:
+            y = convolve(x, kernel, stride=layer.stride)
+            return jax.nn.silu((y * factor + factor).astype(x.dtype))
+
+        return repeated(Program(run), (x, kernel, jnp.ones(layer.outputs)), repeats)
+
+    return [part(layer) for layer in layers]
+
+
+def operands_of(layer: Layer, batch: int, dtype: str) -> list[Array]:
+    """Random input and kernel, on the device."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((batch, layer.height, layer.width, layer.inputs), np.float32)
+    shape = (layer.size, layer.size, layer.inputs // layer.groups, layer.outputs)
+    return jax.device_put([jnp.asarray(a, dtype) for a in (x, rng.standard_normal(shape, np.float32))])
 
 
 def repeated(run: Callable[..., object], operands: Sequence[Array], repeats: int) -> Callable[[], object]:

@@ -79,6 +79,7 @@ def chosen_stages(net: models.StagedNetwork, names: str) -> tuple[str, ...]:
 def _config(network: str, dtype: str, size: int) -> Any:
     config = base.get_config()
     config.model.update(name=network, dtype=dtype)
+    config.cam.chunk = 64
     config.data.size = config.eval.size = size
     return config
 

@@ -4,6 +4,8 @@ import importlib.util
 
 import pytest
 
+from hemojax import models
+from hemojax.cam import memory
 from tests.accelerators import matrix, optimised
 
 PACKAGES = {"h100": "jax_cuda13_plugin", "v5e": "libtpu"}
@@ -53,3 +55,19 @@ def test_bytes_of_a_program():
     found = optimised.kernels(PROGRAM)
     assert found.fusions == 1
     assert (found.read, found.written) == (64 + 40 + 80, 40 + 80)
+
+
+@pytest.mark.accelerators
+@pytest.mark.parametrize(("methods", "stages", "of_layers"), [("grid", "middle,last", 2), ("scorecam", "middle", 4)])
+def test_the_engines_estimate_of_memory_is_the_compilers(methods, stages, of_layers):
+    """What an image, or a copy of one, takes of an H100: not more than is reckoned with, and not less than a sixth."""
+    if importlib.util.find_spec(PACKAGES["h100"]) is None:
+        pytest.skip(f"{PACKAGES['h100']} is not installed (requirements-accelerators.txt)")
+    number = 64
+    images = 1 if methods == "scorecam" else number  # the engine's chunk is 64 here, see `programs`
+    case = matrix.Case("h100", "resnet18", "float32", f"engine:{methods}@{stages}", batch=images)
+    found = matrix.compiled(case)
+    assert "error" not in found, found["error"]
+    outputs = memory.layer_bytes(models.create("resnet18", 1), (case.size, case.size, 3))
+    reckoned = number * (of_layers * (max(outputs) if methods == "scorecam" else sum(outputs))) / 2**20
+    assert reckoned / 6 < found["temporary_mib"] < reckoned

@@ -43,3 +43,11 @@ def test_maps_are_read_as_they_were_written(tmp_path):
     assert set(read) == set(written)
     for key, maps in read.items():
         np.testing.assert_array_equal(np.stack(maps, axis=1).squeeze(1 if len(maps) == 1 else ()), written[key])
+
+
+def test_a_job_that_goes_on_keeps_its_batches():
+    before = {"methods": ["gradcam"], "weights": "epoch 3", "batch": 8}
+    assert explanations.with_batches_of(before, before | {"batch": 256}) == before
+    other = before | {"weights": "epoch 4", "batch": 256}
+    assert explanations.with_batches_of(before, other) == other
+    assert explanations.with_batches_of({}, before) == before
