@@ -76,7 +76,7 @@ def test_statistics_are_those_with_which_training_would_normalise():
 def compared(tmp_path_factory):
     config, network = base.get_config(), ResNet(1, depths=(1,))
     config.data.size = config.eval.size = 32
-    config.data.size = config.eval.size = 32
+    config.eval.sanity.slices = 2
     config.cam.batch = 16
     with config.unlocked():
         config.data.masks = {"lesion": (1, 2)}
