@@ -11,6 +11,10 @@ python main.py --config=configs/speed.py --config.speed.what=metrics
     pixel counts against numpy, boxes against scikit-image, ROAD's imputation against pytorch-grad-cam: samples of 20
     and 40 slices (66 maps each); 10 min. Counts 10 times as fast as a loop over thresholds, 11 times as binned numpy,
     boxes 7 times as regionprops on all cores
+python main.py --config=configs/speed.py --config.speed.what=input
+    slices a second on their way to the device, and the share of an epoch in which it waits; 3 min a network
+python main.py --config=configs/speed.py --config.speed.what=forms
+    convolutions that may be computed in several ways, each way with the batch norm and the activation that follow
 python main.py --config=configs/speed.py:gpu --config.speed.what=networks
     the same for one GPU: larger batches, in float32 and bfloat16; `benchmarks/gpu.sh` runs these and more
 python main.py --config=configs/speed.py:tiny
