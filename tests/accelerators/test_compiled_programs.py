@@ -23,7 +23,8 @@ def test_it_compiles(case):
         pytest.skip(f"{PACKAGES[case.target]} is not installed (requirements-accelerators.txt)")
     found = matrix.compiled(case)
     assert "error" not in found, found["error"]
-    assert found["kernels"]["fusions"] > 0
+    assert found["argument_mib"] > 0
+    assert found["kernels"]["fusions"] > 0 or case.program in ("scoring", "maps")  # a TPU has these inside of loops
     exchanged = sum(kind["mib"] for kind in found["collectives"].values())
     if case.program == "step" and case.devices > 1:  # the gradients, each once
         assert exchanged == pytest.approx(found["argument_mib"] / 3, rel=0.1)  # parameters and Adam's two moments
@@ -58,7 +59,9 @@ def test_bytes_of_a_program():
 
 
 @pytest.mark.accelerators
-@pytest.mark.parametrize(("methods", "stages", "of_layers"), [("grid", "middle,last", 2), ("scorecam", "middle", 4)])
+@pytest.mark.parametrize(
+    ("methods", "stages", "of_layers"), [("gradcam,layercam", "early,last", 2), ("scorecam", "middle", 4)]
+)
 def test_the_engines_estimate_of_memory_is_the_compilers(methods, stages, of_layers):
     """What an image, or a copy of one, takes of an H100: not more than is reckoned with, and not less than a sixth."""
     if importlib.util.find_spec(PACKAGES["h100"]) is None:
