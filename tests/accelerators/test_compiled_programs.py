@@ -23,7 +23,7 @@ def test_it_compiles(case):
         pytest.skip(f"{PACKAGES[case.target]} is not installed (requirements-accelerators.txt)")
     found = matrix.compiled(case)
     assert "error" not in found, found["error"]
-    assert found["argument_mib"] > 0
+    assert found["argument_mib"] + found["output_mib"] > 0
     assert found["kernels"]["fusions"] > 0 or case.program in ("scoring", "maps")  # a TPU has these inside of loops
     exchanged = sum(kind["mib"] for kind in found["collectives"].values())
     if case.program == "step" and case.devices > 1:  # the gradients, each once
