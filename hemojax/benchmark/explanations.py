@@ -158,12 +158,11 @@ def compute(
         stamp = home / "job.json"
         before = json.loads(stamp.read_text()) if stamp.exists() else {}
         described = with_batches_of(before, described)
-        if before != described:
-            if devices.is_first_host():
-                shutil.rmtree(home, ignore_errors=True)
-                home.mkdir(parents=True)
-                tables.write_json(stamp, described)
-            devices.wait_for_all("job")
+        if before != described and devices.is_first_host():
+            shutil.rmtree(home, ignore_errors=True)
+            home.mkdir(parents=True)
+            tables.write_json(stamp, described)
+        devices.wait_for_all("job")
         rows.append(_run(config, network, variables, reader, job, target, home, int(described["batch"])))
     devices.wait_for_all("maps")
     return pd.DataFrame(rows)

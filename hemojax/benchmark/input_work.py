@@ -1,5 +1,6 @@
 """How many slices a second reach the devices, and for what share of an epoch the devices wait for them."""
 
+import itertools
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from ml_collections import ConfigDict
 from scipy import ndimage
 
 from hemojax import devices, models
-from hemojax.data import augmentation, grey, hounsfield, loader, records
+from hemojax.data import grey, hounsfield, loader, records
 from hemojax.data.case import Case
 from hemojax.training import loop, state, step
 
@@ -142,17 +143,12 @@ def _draw(config: ConfigDict, reader: loader.Reader, epochs: int) -> int:
 
 
 def _augmentation(config: ConfigDict, folder: Path) -> Callable[[int], int]:
-    batch, data = config.train.batch, config.data
+    batch = config.train.batch
     images = jax.device_put(np.asarray(grey.open_file(folder)[:batch]))
-    key, record = jax.random.key(0), jnp.arange(batch)
-
-    @jax.jit
-    def augmented(images: jax.Array, epoch: jax.Array) -> jax.Array:
-        varied = augmentation.augment(images, record, epoch, key, data.augmentation)
-        return hounsfield.normalise(varied, data.normalisation)
+    record, inputs = jnp.arange(batch), jax.jit(loop.training_inputs(config, per_epoch=1))
 
     def work(number: int) -> int:
-        for _ in devices.in_turn(augmented(images, jnp.int32(n)) for n in range(8 * number)):
+        for _ in devices.in_turn(inputs(images, record, jnp.int32(n)) for n in range(8 * number)):
             pass
         return 8 * number * batch
 
@@ -174,7 +170,7 @@ def _epoch(config: ConfigDict, reader: loader.Reader, network: str) -> Row:
 
     def steps() -> Iterator[step.Metrics]:
         nonlocal current
-        for _, found in zip(range(per_epoch), batches, strict=False):
+        for found in itertools.islice(batches, per_epoch):
             current, metrics = run(current, found)
             yield metrics
 
