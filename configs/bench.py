@@ -8,12 +8,12 @@ python main.py --config=configs/bench.py:efficientnet_v2_s
 
 from ml_collections import ConfigDict
 
-from configs import base
+from hemojax.config import defaults
 
 
 def get_config(network: str = "resnet18") -> ConfigDict:
     """The phantom run, for `resnet18`, `resnet50` or `efficientnet_v2_s`."""
-    config = base.get_config()
+    config = defaults()
     config.name = f"bench_{network}"
     config.data.layout = "phantom"
     config.data.phantom = ConfigDict({"cases": 160, "size": 96, "slices": 14})

@@ -11,12 +11,12 @@ best; AblationCAM Dice 0.57, IoU 0.40; HiResCAM best for boxes.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from hemojax.config import defaults
 
 
 def get_config(network: str = "efficientnet_v2_s") -> ConfigDict:
     """The study's setting; paper: EfficientNetV2-S."""
-    config = base.get_config()
+    config = defaults()
     config.name = f"hemorica_{network}"
     config.data.layout = "hemorica"
     config.data.masks = ConfigDict({"haemorrhage": tuple(range(1, 256))})  # pipeline: mask > 0

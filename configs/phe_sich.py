@@ -12,12 +12,12 @@ python main.py --config=configs/phe_sich.py:efficientnet_lite0 --config.data.roo
 
 from ml_collections import ConfigDict
 
-from configs import base
+from hemojax.config import defaults
 
 
 def get_config(network: str = "resnet18") -> ConfigDict:
     """The run on real CT, for `resnet18`, `resnet50`, `efficientnet_v2_s` or `efficientnet_lite0`."""
-    config = base.get_config()
+    config = defaults()
     config.name = f"phe_sich_{network}"
     config.model.name = network
     config.data.masks = ConfigDict({"haematoma": (1,), "lesion": (1, 2), "boxes": (256,)})  # 256: the source's boxes

@@ -5,12 +5,12 @@ python main.py --config=configs/smoke.py      about a minute on 2 CPU cores
 
 from ml_collections import ConfigDict
 
-from configs import base
+from hemojax.config import defaults
 
 
 def get_config() -> ConfigDict:
     """A phantom of a dozen small scans, two epochs, every method at two stages."""
-    config = base.get_config()
+    config = defaults()
     config.name = "smoke"
     config.data.layout = "phantom"
     config.data.phantom = ConfigDict({"cases": 12, "size": 64, "slices": 6})

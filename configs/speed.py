@@ -23,7 +23,7 @@ python main.py --config=configs/speed.py:tiny
 
 from ml_collections import ConfigDict
 
-from configs import base
+from hemojax.config import defaults
 
 
 def get_config(machine: str = "cpu") -> ConfigDict:
@@ -32,7 +32,7 @@ def get_config(machine: str = "cpu") -> ConfigDict:
     Raises:
         ValueError: the word is another.
     """
-    config = base.get_config()
+    config = defaults()
     config.name = "speed"
     config.task = "speed"
     config.cam.chunk = 64

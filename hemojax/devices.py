@@ -60,6 +60,11 @@ def mesh() -> Mesh:
     return jax.make_mesh((jax.local_device_count(),), (AXIS,), (AxisType.Auto,), devices=jax.local_devices())
 
 
+def described() -> str:
+    """How many devices of which kind this run has, on all hosts, for its tables."""
+    return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+
+
 def memory() -> int:
     """Bytes of memory of each device of this process, or 0 where it does not say, as a CPU does not."""
     stats = jax.local_devices()[0].memory_stats()

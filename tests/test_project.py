@@ -12,7 +12,7 @@ from hemojax import models
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-CONFIGS = ("base", "bench", "hemorica", "phe_sich", "smoke")
+CONFIGS = ("bench", "hemorica", "phe_sich", "smoke")
 VARIANTS = ("bench:efficientnet_v2_s", "phe_sich:efficientnet_v2_s", "phe_sich:efficientnet_lite0")
 
 
@@ -30,8 +30,7 @@ def test_configs_name_stages_that_their_network_has(config):
     network = models.create(config.model.name, len(config.data.labels))
     assert set(config.cam.stages) <= set(network.links)
     assert set(config.cam.scorecam.stages) <= set(config.cam.stages)
-    if name != "base":
-        assert f"configs/{name}.py" in README
+    assert f"configs/{name}.py" in README
 
 
 def test_requirements_name_neither_tensorflow_nor_torch():
@@ -47,7 +46,7 @@ import jax, os, sys
 def settings():
     return dict(jax.config.values), {k: v for k, v in os.environ.items() if k.startswith(("JAX", "XLA", "TF", "OMP"))}
 before = settings()
-import hemojax.cam.engine, hemojax.benchmark.localization
+import hemojax.cam.engine, hemojax.tasks.bench
 assert settings() == before
 assert "tensorflow" not in sys.modules and "torch" not in sys.modules
 """

@@ -7,9 +7,10 @@ import pandas as pd
 from jaxtyping import Array, Bool, Float, Float32, Int
 from ml_collections import ConfigDict
 
-from hemojax.benchmark import full_maps, rows
-from hemojax.benchmark.explanations import MapBatch
-from hemojax.metrics import boxes, cuts
+from hemojax.benchmark import full_maps, row_keys
+from hemojax.benchmark.stored_maps import MapBatch
+from hemojax.metrics import boxes
+from hemojax.statistics import thresholds
 
 Row = tuple[Any, ...]
 
@@ -31,14 +32,15 @@ def best_thresholds(counts: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: no validation slice has a mask.
     """
-    there = set(counts.loc[cuts.drawn(counts), "split"])
+    there = set(counts.loc[thresholds.drawn(counts), "split"])
     splits = ["validation", *(there & {"test"})]
-    return pd.concat([cuts.select_thresholds(counts, split) for split in splits], ignore_index=True)
+    return pd.concat([thresholds.select_thresholds(counts, split) for split in splits], ignore_index=True)
 
 
 def boxes_of(
     config: ConfigDict,
     batch: MapBatch,
+    *,
     masks: Bool[np.ndarray, "b m s s"],
     best: pd.DataFrame,
     otsu: Float32[np.ndarray, "b n"],
@@ -54,7 +56,7 @@ def boxes_of(
 
     Returns:
         KEYS and COLUMNS, a row for each of the thresholds of a map and mask; and the columns OTSU, in the order of
-        `rows.kept`.
+        `row_keys.kept`.
     """
     names = list(config.data.masks)
     of_stage = best[best["stage"] == batch.stage].groupby(["method", "seed", "mask"])["threshold"].agg(list).to_dict()
@@ -62,7 +64,7 @@ def boxes_of(
         [np.union1d(boxes.BOX_THRESHOLDS, of_stage.get((*name, mask), [])).astype(np.float32) for mask in names]
         for name in batch.names
     ]
-    at_slice, _, at_mask = rows.kept(batch, masks)
+    at_slice, _, at_mask = row_keys.kept(batch, masks)
 
     def of_slice(at: int, maps: Float[Array, "n s s"]) -> tuple[list[Row], list[Row]]:
         key = batch.rows.iloc[at][["case", "slice"]].tolist()
@@ -70,8 +72,8 @@ def boxes_of(
         one: list[Row] = []
         other: list[Row] = []
         for n, heat in enumerate(np.asarray(maps)):
-            thresholds = np.unique(np.concatenate([*wanted[n], otsu[at, n : n + 1]]))
-            found = dict(zip(thresholds, boxes.threshold_boxes(heat, thresholds), strict=True))
+            cuts = np.unique(np.concatenate([*wanted[n], otsu[at, n : n + 1]]))
+            found = dict(zip(cuts, boxes.threshold_boxes(heat, cuts), strict=True))
             for m, true in true_boxes.items():
                 for threshold in wanted[n][m]:
                     counted = _compare(found[threshold], true, heat.shape)

@@ -4,7 +4,6 @@ import functools
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
 import jax
@@ -12,41 +11,36 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float
-from ml_collections import ConfigDict
 
-from hemojax.benchmark import baselines, explanations, truth
-from hemojax.benchmark.explanations import MapBatch
+from hemojax.benchmark import baselines, ground_truth, stored_maps
+from hemojax.benchmark.explained import Explained
+from hemojax.benchmark.stored_maps import MapBatch
 from hemojax.cam import postprocess
 from hemojax.compilation import Program
+from hemojax.run import Run
 
 Result = TypeVar("Result")
 
 BASELINES = (("hu_threshold", 0), ("whole_brain", 0), ("mean_training_mask", 0))
 
 
-def batches(config: ConfigDict, folder: Path, slices: pd.DataFrame, workdir: Path) -> Iterator[MapBatch]:
-    """All maps of a run, a batch and stage at a time: the baselines', then those of its jobs as they were written.
-
-    Args:
-        config: the run's config.
-        folder: the records.
-        slices: the explained slices, see `explanations.explained_slices`.
-        workdir: where `maps/` lies.
-    """
-    yield from _baselines(config, folder, slices)
-    yield from explanations.read(config, slices, workdir)
+def batches(run: Run, explained: Explained) -> Iterator[MapBatch]:
+    """All maps of a run, a batch and stage at a time: the baselines', then those of its jobs as they were written."""
+    yield from _baselines(run, explained.slices)
+    yield from stored_maps.read(run, explained)
 
 
-def steps(config: ConfigDict, slices: pd.DataFrame) -> int:
+def steps(run: Run, explained: Explained) -> int:
     """How many slices the batches of `batches` hold together."""
-    return len(slices) + sum(len(job.slices) * len(job.stages) for job in explanations.jobs(config.cam, slices))
+    jobs = stored_maps.jobs(run.config.cam, explained.slices)
+    return len(explained.slices) + sum(len(job.slices) * len(job.stages) for job in jobs)
 
 
-def _baselines(config: ConfigDict, folder: Path, slices: pd.DataFrame) -> Iterator[MapBatch]:
-    of_slice = truth.Slices(config, folder)
-    average = truth.mean_training_mask(folder, of_slice)
-    for start in range(0, len(slices), config.cam.batch):
-        rows = slices.iloc[start : start + config.cam.batch]
+def _baselines(run: Run, slices: pd.DataFrame) -> Iterator[MapBatch]:
+    of_slice, batch = ground_truth.Slices(run), run.config.cam.batch
+    average = ground_truth.mean_training_mask(run, of_slice)
+    for start in range(0, len(slices), batch):
+        rows = slices.iloc[start : start + batch]
         heats = []
         for split, record in zip(rows["split"], rows["record"], strict=True):
             hu = of_slice(split, record).hu
@@ -79,10 +73,10 @@ def _resized(size: int) -> Callable[[Float[Array, "n h w"]], Float[Array, "n siz
 
 
 def heat_of(
-    config: ConfigDict, slices: pd.DataFrame, workdir: Path, stage: str, method: str, seed: int = 0
+    run: Run, explained: Explained, *, stage: str, method: str, seed: int = 0
 ) -> Iterator[tuple[str, int, Float[np.ndarray, "s s"]]]:
     """Case, slice and full-size heat map of every slice that this method explained at this stage."""
-    for batch in explanations.read(config, slices, workdir):
+    for batch in stored_maps.read(run, explained):
         if batch.stage == stage and (method, seed) in batch.names:
-            maps = each_slice(lambda at, maps: np.asarray(maps[0]), batch.only((method, seed)), config.eval.size)
+            maps = each_slice(lambda at, maps: np.asarray(maps[0]), batch.only((method, seed)), run.config.eval.size)
             yield from zip(batch.rows["case"], batch.rows["slice"], maps, strict=True)

@@ -1,49 +1,44 @@
 """The slices that the report shows: typical, best and worst of the method chosen on validation."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from ml_collections import ConfigDict
 
-from hemojax.benchmark import full_maps, truth
-from hemojax.data import hounsfield
+from hemojax.benchmark import full_maps, ground_truth
+from hemojax.benchmark.explained import Explained
+from hemojax.data import hounsfield, orientation
 from hemojax.files import replacing
 from hemojax.metrics import overlap
-from hemojax.reporting import figures
+from hemojax.run import Run
 
 
-def write(
-    config: ConfigDict, folder: Path, slices: pd.DataFrame, workdir: Path, counts: pd.DataFrame, chosen: dict
-) -> None:
+def write(run: Run, explained: Explained, *, counts: pd.DataFrame, chosen: dict[str, Any]) -> None:
     """Write `results/gallery.npz` for `reporting.figures.gallery`: test slices, turned as they are looked at.
 
     Args:
-        config: the run's config; `eval.gallery` slices of each kind.
-        folder: the records.
-        slices: the explained slices.
-        workdir: the run's folder.
+        run: the run; `eval.gallery` slices of each kind are shown.
+        explained: its explained slices.
         counts: the counts table.
-        chosen: stage, method and threshold of each mask target, see `metrics.statistics.choose`.
+        chosen: stage, method and threshold of each mask target, see `statistics.summary.choose`.
     """
-    of_slice = truth.Slices(config, folder)
-    places = {(row.case, row.slice): row for row in slices.itertuples()}
+    config, of_slice = run.config, ground_truth.Slices(run)
+    places = {(row.case, row.slice): row for row in explained.slices.itertuples()}
     rows: list[dict[str, Any]] = []
     for number, (mask, best) in enumerate((name, chosen[name]["pixels"]) for name in config.data.masks):
         picked = _pick(counts, mask, best, config.eval.gallery)
         wanted = {(row.case, row.slice): row for row in picked.itertuples()}
-        for case, at, heat in full_maps.heat_of(config, slices, workdir, best["stage"], best["method"]):
+        for case, at, heat in full_maps.heat_of(run, explained, stage=best["stage"], method=best["method"]):
             if (case, at) in wanted:
                 place = places[case, at]
                 slice_truth = of_slice(place.split, place.record)
-                flips = figures.flips(place.axes)
+                flips = orientation.flips(place.axes)
                 ct = np.round(hounsfield.apply_window(slice_truth.hu, config.data.windows[0]) * 255).astype(np.uint8)
                 rows.append(
                     {
-                        "ct": figures.display(ct, flips),
-                        "truth": figures.display(slice_truth.masks[number], flips),
-                        "heat": figures.display(heat.astype(np.float32), flips),
+                        "ct": orientation.display(ct, flips),
+                        "truth": orientation.display(slice_truth.masks[number], flips),
+                        "heat": orientation.display(heat.astype(np.float32), flips),
                         "threshold": np.float32(best["threshold"]),
                         "dice": np.float32(wanted[case, at].dice),
                         "kind": wanted[case, at].kind,
@@ -54,7 +49,7 @@ def write(
                         "stage": best["stage"],
                     }
                 )
-    with replacing(workdir / "results" / "gallery.npz") as temporary, temporary.open("wb") as file:
+    with replacing(run.results / "gallery.npz") as temporary, temporary.open("wb") as file:
         arrays = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
         np.savez_compressed(file, allow_pickle=False, **arrays)
 

@@ -4,7 +4,6 @@ The memory does not grow with the number of slices: only maps of a few of them a
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -13,11 +12,14 @@ import pandas as pd
 from jaxtyping import Array, Bool, Float, Float32, Int32
 from ml_collections import ConfigDict
 
-from hemojax.benchmark import box_scoring, full_maps, rows, truth
-from hemojax.benchmark.explanations import MapBatch
+from hemojax.benchmark import box_scoring, full_maps, ground_truth, row_keys
+from hemojax.benchmark.explained import Explained
+from hemojax.benchmark.stored_maps import MapBatch
 from hemojax.compilation import Program
-from hemojax.metrics import curves, overlap, relevance
+from hemojax.metrics import curves, overlap
+from hemojax.metrics.pointing import energy, pointing_hit, pointing_near, rank_accuracy
 from hemojax.progress import Progress
+from hemojax.run import Run
 
 Sums = dict[tuple[Any, ...], Int32[np.ndarray, "2 levels"]]
 """Pixels of each level, inside and outside, of a patient's slices together (8,191 of them at 512 pixels, before 32 bits
@@ -27,7 +29,7 @@ CURVE = ["patient", "split", "stage", "method", "seed", "mask", "baseline"]
 
 
 class Scores(NamedTuple):
-    """The result tables of all maps of a run, see `hemojax.reporting.tables`."""
+    """The result tables of all maps of a run, see `hemojax.results`."""
 
     counts: pd.DataFrame
     maps: pd.DataFrame
@@ -36,7 +38,7 @@ class Scores(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """What one pass over a map says of it: `overlap.count`, and the figures of `hemojax.metrics.relevance`."""
+    """What one pass over a map says of it: `overlap.count`, and the figures of `hemojax.metrics.pointing`."""
 
     counts: overlap.Counts
     levels: overlap.Levels
@@ -60,23 +62,20 @@ class Pixels(NamedTuple):
     otsu: Float32[np.ndarray, "b n"]
 
 
-def score(config: ConfigDict, folder: Path, slices: pd.DataFrame, logits: pd.DataFrame, workdir: Path) -> Scores:
+def score(run: Run, explained: Explained) -> Scores:
     """The tables of all maps of a run and of the baselines that need no network.
 
     Two passes over the maps: pixels; then, with the thresholds that these select, boxes.
 
     Args:
-        config: the run's config.
-        folder: the records.
-        slices: the explained slices, see `explanations.explained_slices`.
-        logits: the table of logits.
-        workdir: where `maps/` lies.
+        run: the run, whose maps are there.
+        explained: the slices that they explain.
     """
-    of_slice = truth.Slices(config, folder)
-    total = full_maps.steps(config, slices)
+    config, of_slice = run.config, ground_truth.Slices(run)
+    total = full_maps.steps(run, explained)
 
     def maps() -> Iterator[tuple[MapBatch, Bool[np.ndarray, "b m s s"]]]:
-        for batch in full_maps.batches(config, folder, slices, workdir):
+        for batch in full_maps.batches(run, explained):
             places = zip(batch.rows["split"], batch.rows["record"], strict=True)
             yield batch, np.stack([of_slice.masks(*place) for place in places])
 
@@ -84,7 +83,7 @@ def score(config: ConfigDict, folder: Path, slices: pd.DataFrame, logits: pd.Dat
     with Progress("scoring: pixels", total) as progress:
         parts, first = [], []
         for batch, masks in maps():
-            found = pixels(config, batch, masks, sums)
+            found = pixels(config, batch, masks=masks, sums=sums)
             parts.append(found.counts)
             first.append((found.maps, found.otsu))
             progress.advance(steps=len(batch.rows))
@@ -94,20 +93,20 @@ def score(config: ConfigDict, folder: Path, slices: pd.DataFrame, logits: pd.Dat
     with Progress("scoring: boxes", total) as progress:
         boxes, all_maps = [], []
         for (batch, masks), (names, otsu) in zip(maps(), first, strict=True):
-            at_thresholds, at_otsu = box_scoring.boxes_of(config, batch, masks, thresholds, otsu)
+            at_thresholds, at_otsu = box_scoring.boxes_of(config, batch, masks=masks, best=thresholds, otsu=otsu)
             boxes.append(at_thresholds)
-            all_maps.append(pd.concat([names, at_otsu], axis=1))  # both in the order of `rows.kept`
+            all_maps.append(pd.concat([names, at_otsu], axis=1))  # both in the order of `row_keys.kept`
             progress.advance(steps=len(batch.rows))
     return Scores(
         counts=box_scoring.merge(counts, pd.concat(boxes, ignore_index=True)),
         maps=pd.concat(all_maps, ignore_index=True),
         curves=curve_table(config, sums),
-        lesions=truth.lesions(config, slices, logits, of_slice),
+        lesions=ground_truth.lesions(run, explained, of_slice),
     )
 
 
-def pixels(config: ConfigDict, batch: MapBatch, masks: Bool[np.ndarray, "b m s s"], sums: Sums) -> Pixels:
-    """The first pass over a batch of maps, see `rows.kept`.
+def pixels(config: ConfigDict, batch: MapBatch, *, masks: Bool[np.ndarray, "b m s s"], sums: Sums) -> Pixels:
+    """The first pass over a batch of maps, see `row_keys.kept`.
 
     Args:
         config: the run's config.
@@ -121,8 +120,8 @@ def pixels(config: ConfigDict, batch: MapBatch, masks: Bool[np.ndarray, "b m s s
 
     parts = full_maps.each_slice(of_slice, batch, config.eval.size)
     figures: Figures = jax.tree.map(lambda *of_slices: np.stack(of_slices), *parts)
-    at = rows.kept(batch, masks)
-    frame = rows.names(config, batch, at)
+    at = row_keys.kept(batch, masks)
+    frame = row_keys.names(config, batch, at)
     there = np.asarray(masks.any(axis=(2, 3)))[at[0], at[2]]
     inside, outside = (np.asarray(levels)[at] for levels in figures.levels)
     for *key, true, part in zip(*(frame[name] for name in CURVE), there, np.stack([inside, outside], 1), strict=True):
@@ -147,10 +146,10 @@ def _figures(maps: Float[Array, "n s s"], masks: Bool[Array, "m s s"]) -> Figure
     def of_pair(heat: Float[Array, "s s"], mask: Bool[Array, "s s"]) -> Figures:
         return Figures(
             *overlap.count(heat, mask, overlap.THRESHOLDS),
-            pointing=relevance.pointing_hit(heat, mask),
-            pointing_near=relevance.pointing_near(heat, mask),
-            energy=relevance.energy(heat, mask),
-            rank=relevance.rank_accuracy(heat, mask),
+            pointing=pointing_hit(heat, mask),
+            pointing_near=pointing_near(heat, mask),
+            energy=energy(heat, mask),
+            rank=rank_accuracy(heat, mask),
         )
 
     # One map after another, which stays in the cache: on a CPU vmapped histograms take five times as long.

@@ -13,18 +13,19 @@ from hemojax import devices
 from hemojax.cam import targets
 from hemojax.cam.engine import Explanation, build
 from hemojax.cam.fullgrad import fullgrad
-from hemojax.cam.inputs import Variables, without_taps
+from hemojax.cam.inputs import without_taps
 from hemojax.cam.postprocess import full_heat
 from hemojax.cam.targets import AnyTarget, Contrast, Target
 from hemojax.compilation import Program
 from hemojax.errors import UserError
-from hemojax.models.groups import map_groups
+from hemojax.groups import map_groups
+from hemojax.network import Network, Variables
 
 BRIGHTNESS = (0.9, 1.0, 1.1)
 
 
 def explain(
-    network: Any,
+    network: Network,
     variables: Variables,
     images: Float[Array | np.ndarray, "b height width channels"],
     *,
@@ -43,8 +44,7 @@ def explain(
     traced; their values cannot be checked then. See `compilation.Program` for the options that it then goes without.
 
     Args:
-        network: a `hemojax.models.StagedNetwork`, or any flax module with its `stages`, `taps`, `linear_after`,
-            `pointwise_after`, `resolve` and call.
+        network: a `hemojax.models.StagedNetwork`, or any flax module that fulfils `hemojax.network.Network`.
         variables: its "params", and "batch_stats" if it has them.
         images: its input (NHWC).
         methods: names out of `METHODS`, and "fullgrad".
@@ -111,7 +111,7 @@ def smooth_over_augmentations(
 
 @lru_cache(maxsize=32)
 def _program(
-    network: Any, methods: tuple[str, ...], stages: tuple[str, ...], seeds: int, chunk: int, eigen_smooth: bool
+    network: Network, methods: tuple[str, ...], stages: tuple[str, ...], seeds: int, chunk: int, eigen_smooth: bool
 ) -> Any:
     of_stages = [name for name in methods if name != "fullgrad"]
     staged = build(network, of_stages, stages, seeds=seeds, chunk=chunk, eigen_smooth=eigen_smooth)
@@ -132,14 +132,14 @@ def _program(
 
 
 @lru_cache(maxsize=32)
-def _forward(network: Any) -> Any:
+def _forward(network: Network) -> Any:
     def forward(variables: Variables, images: Float[Array, "b h w c"]) -> Float[Array, "b outputs"]:
         return map_groups(partial(network.apply, variables, train=False), devices.platform(), images)
 
     return Program(forward)
 
 
-def _target(network: Any, variables: Variables, images: Float[Array, "b h w c"], target: Any) -> AnyTarget:
+def _target(network: Network, variables: Variables, images: Float[Array, "b h w c"], target: Any) -> AnyTarget:
     batch = len(images)
     outputs = _forward(network).eval_shape(variables, images).shape[-1]  # traced once, unlike jax.eval_shape
     if isinstance(target, Contrast):

@@ -13,14 +13,15 @@ from jaxtyping import Array, Float, Int
 
 from hemojax import devices
 from hemojax.cam.eigen import principal_projection
-from hemojax.cam.inputs import Variables, gather, without_taps
-from hemojax.cam.method import Inputs, Method, check_name
+from hemojax.cam.inputs import gather, without_taps
+from hemojax.cam.method import Inputs, Method
 from hemojax.cam.postprocess import heat
 from hemojax.cam.registry import METHODS
 from hemojax.cam.targets import AnyTarget
 from hemojax.compilation import Program
-from hemojax.errors import UserError
-from hemojax.models.groups import map_groups
+from hemojax.errors import UserError, check_name
+from hemojax.groups import map_groups
+from hemojax.network import Network, Variables
 
 
 class Explanation(NamedTuple):
@@ -37,7 +38,7 @@ class Explanation(NamedTuple):
 
 
 def build(
-    network: Any,
+    network: Network,
     methods: Sequence[str],
     stages: Sequence[str],
     *,
@@ -51,7 +52,7 @@ def build(
     """Makes the jitted function that explains a batch; it compiles once for each shape of batch.
 
     Args:
-        network: a `StagedNetwork`; it is run with `train=False`.
+        network: the classifier; it is run with `train=False`.
         methods: names out of `METHODS`.
         stages: names of the network's stages and inner taps, as `network.resolve` knows them.
         seeds: how many maps RandomCAM draws for each image.
@@ -73,7 +74,7 @@ def build(
         UserError: if a method or a stage is unknown, or CAM is asked for where it is not defined.
     """
     for name in methods:
-        check_name(name, tuple(METHODS), "method")
+        check_name(name, METHODS, "method")
     resolved = {name: network.resolve(name) for name in stages}
     asked = tuple(dict.fromkeys(resolved.values()))  # one stage may have been named in two ways
     for name in methods:

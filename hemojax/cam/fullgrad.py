@@ -12,6 +12,7 @@ from hemojax.cam.postprocess import minmax, resize
 from hemojax.cam.scores import scored
 from hemojax.cam.targets import AnyTarget
 from hemojax.models import layers
+from hemojax.network import Network, Variables
 
 CONVOLUTIONS, NORMS = (layers.Conv, nn.Conv), (layers.BatchNorm, nn.BatchNorm)
 
@@ -19,7 +20,7 @@ Offsets = dict[str, Float[Array, "b h w c"]]
 
 
 def fullgrad(
-    network: Any, variables: Any, images: Float[Array, "b height width channels"], target: AnyTarget
+    network: Network, variables: Variables, images: Float[Array, "b height width channels"], target: AnyTarget
 ) -> Float[Array, "b height width"]:
     """FullGrad: sum_c psi(x_c dx_c) + sum_l sum_k psi(b_lk db_lk) (Srinivas and Fleuret 2019, equation 8).
 

@@ -5,9 +5,10 @@ run the network on changed inputs. Everything is a function of its own image alo
 neither batch nor group changes it beyond rounding.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,13 +34,105 @@ from hemojax.cam.scores import (
     scored,
 )
 from hemojax.cam.targets import AnyTarget
-from hemojax.models.groups import images_at_once, outputs_at_once
+from hemojax.groups import images_at_once, outputs_at_once
+from hemojax.network import Network, Variables
 
 ABLATED = frozenset({"ablated_scores", "pgc_ablated_scores"})
 NOISY_IMAGES, NOISE_OF_IMAGES = 4, 0.3  # of Smooth GradCAM++, in units of the network's input
 OF_THE_IMAGE = 2**31 - 1  # in place of a stage's number: keys of the image itself
 
-Variables = Mapping[str, Any]
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A batch at one stage: what every need is made of.
+
+    Attributes:
+        images: the network's input.
+        target: one for each image.
+        activations: A, in the network's dtype.
+        gradients: ds/dA, empty unless some method needs it.
+        noisy_gradients: see `Inputs`, empty unless some method needs it.
+        scores: of the images.
+        keys: of each image, one for each seed.
+        whole: the network.
+        suffix: what follows the stage.
+        affine: what follows it at once, as far as it is affine in the channels of each position.
+        rest: what follows that.
+        linear: whether the score is linear in A.
+        masked: how many masked copies of each image go through the network at once.
+        changed: how many changed copies of A.
+    """
+
+    images: Float[Array, "b height width channels"]
+    target: AnyTarget
+    activations: Float[Array, "b h w k"]
+    gradients: Float[Array, "..."]
+    noisy_gradients: Float[Array, "..."]
+    scores: Float[Array, " b"]
+    keys: Key[Array, "b seeds"]
+    whole: Callable[..., Array]
+    suffix: Forward
+    affine: Forward
+    rest: Forward
+    linear: bool
+    masked: int
+    changed: int
+
+    @cached_property
+    def groups(self) -> Float[Array, "b h w g"]:
+        """Group-CAM's masks; their gains need them too."""
+        a, g = at_least_float32(self.activations), at_least_float32(self.gradients)
+        _, height, width, _ = self.images.shape
+        return channel_groups(a, g, (height, width))
+
+    def ablated(self, values: Float[Array, "b k"]) -> Float[Array, "b k"]:
+        """The score with each channel set to its value."""
+        if self.linear:
+            a, g = at_least_float32(self.activations), at_least_float32(self.gradients)
+            return linear_ablated_scores(a, g, at_least_float32(values), self.scores)
+        return ablated_scores(self.affine, self.rest, self.activations, values, target=self.target, group=self.changed)
+
+    def under_masks(self, scores: Callable[..., Array], *more: Array) -> Array:
+        """One of the scores of `masks`."""
+        return scores(self.whole, self.images, self.activations, *more, target=self.target, group=self.masked)
+
+
+class Need(NamedTuple):
+    """A field of `Inputs`.
+
+    Attributes:
+        make: it, of a batch at a stage.
+        costly: it takes many runs of the network an image, so that a method that needs it shares its pass over the
+            network with no other.
+    """
+
+    make: Callable[[Stage], Array]
+    costly: bool
+
+
+NEEDS: dict[str, Need] = {
+    "gradients": Need(lambda at: at_least_float32(at.gradients), costly=False),
+    "curvature": Need(lambda at: at_least_float32(curvature(at.suffix, at.activations, at.target)), costly=False),
+    "noisy_gradients": Need(lambda at: at_least_float32(at.noisy_gradients), costly=False),
+    "score": Need(lambda at: at.scores, costly=False),
+    "ablated_scores": Need(lambda at: at.ablated(jnp.zeros_like(at.activations[:, 0, 0])), costly=True),
+    "pgc_ablated_scores": Need(lambda at: at.ablated(jax.vmap(pgc_ablation)(at.activations)), costly=True),
+    "position_scores": Need(
+        lambda at: position_scores(at.suffix, at.activations, target=at.target, group=at.changed), costly=True
+    ),
+    "masked_scores": Need(lambda at: at.under_masks(masked_scores), costly=True),
+    "noisy_masked_scores": Need(lambda at: at.under_masks(noisy_masked_scores, at.keys[:, 0]), costly=True),
+    "integrated_masked_scores": Need(lambda at: at.under_masks(integrated_masked_scores), costly=True),
+    "groups": Need(lambda at: at.groups, costly=False),
+    "group_gains": Need(
+        lambda at: group_gains(at.whole, at.images, at.groups, target=at.target, group=at.masked), costly=True
+    ),
+    "optimised_weights": Need(
+        lambda at: optimised_weights(at.whole, at.images, at.activations, at.target), costly=True
+    ),
+    "key": Need(lambda at: at.keys, costly=False),
+}
+"""What the engine can provide, by the field of `Inputs` that it fills."""
 
 
 def without_taps(variables: Variables) -> Variables:
@@ -48,7 +141,7 @@ def without_taps(variables: Variables) -> Variables:
 
 
 def gather(
-    network: Any,
+    network: Network,
     variables: Variables,
     images: Float[Array, "b height width channels"],
     target: AnyTarget,
@@ -63,7 +156,7 @@ def gather(
     """The logits, and the inputs of the methods at each stage: those of `Inputs` with a leading axis of images.
 
     Args:
-        network: a `StagedNetwork`; it is run with `train=False`.
+        network: the classifier; it is run with `train=False`.
         variables: its "params" and "batch_stats".
         images: its input.
         target: one for each image.
@@ -77,62 +170,50 @@ def gather(
     # Where the score is linear in A, its gradient gives the ablated scores, and the network is not run.
     linear = [stage for stage in stages if stage == network.linear_after and needs & ABLATED]
     differentiated = stages if "gradients" in needs else linear
-    logits, activations, gradients = tapped(network, variables, images, target, stages, differentiated)
+    logits, activations, gradients = tapped(
+        network, variables, images, target, stages=stages, differentiated=differentiated
+    )
     scores = scored(logits, target)
     keys_of = jax.vmap(sample_keys, in_axes=(0, None, None))
     noisy: dict[str, Array] = {}
     if "noisy_gradients" in needs:
         keys = keys_of(identities, OF_THE_IMAGE, NOISY_IMAGES)
-        noisy = noisy_gradients(network, variables, images, keys, target, stages)
+        noisy = noisy_gradients(network, variables, images, target, keys=keys, stages=stages)
     whole = partial(network.apply, variables, train=False)
-    _, height, width, _ = images.shape
     masked = _each(chunk, images_at_once(images, platform), len(images))
 
-    def of_stage(stage: str) -> Inputs:
-        a = activations[stage]
-        g = gradients.get(stage, jnp.zeros(0))  # of which nothing is made where it is not needed
+    def of_stage(name: str) -> Inputs:
+        a = activations[name]
         # A stage's number is its place among the stages, whether or not the network has inner taps.
-        number = (*network.stages, *network.taps).index(stage)
-        keys = keys_of(identities, number, seeds)
-        suffix = partial(whole, after=stage)
-        changed = _each(chunk, outputs_at_once(a, platform), len(images))
-        affine, rest = _parts(whole, stage, network.pointwise_after)
-
-        def ablated(values: Float[Array, "b k"]) -> Float[Array, "b k"]:
-            if stage in linear:
-                return linear_ablated_scores(at_least_float32(a), at_least_float32(g), at_least_float32(values), scores)
-            return ablated_scores(affine, rest, a, values, target, changed)
-
-        @cache  # the gains need them too
-        def groups() -> Float[Array, "b h w g"]:
-            return channel_groups(at_least_float32(a), at_least_float32(g), (height, width))
-
-        makers: dict[str, Callable[[], Array]] = {
-            "gradients": lambda: at_least_float32(g),
-            "curvature": lambda: at_least_float32(curvature(suffix, a, target)),
-            "noisy_gradients": lambda: at_least_float32(noisy[stage]),
-            "score": lambda: scores,
-            "ablated_scores": lambda: ablated(jnp.zeros_like(a[:, 0, 0])),
-            "pgc_ablated_scores": lambda: ablated(jax.vmap(pgc_ablation)(a)),
-            "position_scores": lambda: position_scores(suffix, a, target, changed),
-            "masked_scores": lambda: masked_scores(whole, images, a, target, masked),
-            "noisy_masked_scores": lambda: noisy_masked_scores(whole, images, a, keys[:, 0], target, masked),
-            "integrated_masked_scores": lambda: integrated_masked_scores(whole, images, a, target, masked),
-            "groups": groups,
-            "group_gains": lambda: group_gains(whole, images, groups(), target, masked),
-            "optimised_weights": lambda: optimised_weights(whole, images, a, target),
-            "key": lambda: keys,
-        }
-        return Inputs(at_least_float32(a), **{name: make() for name, make in makers.items() if name in needs})
+        number = (*network.stages, *network.taps).index(name)
+        affine, rest = _parts(whole, name, network.pointwise_after)
+        stage = Stage(
+            images=images,
+            target=target,
+            activations=a,
+            gradients=gradients.get(name, jnp.zeros(0)),  # of which nothing is made where it is not needed
+            noisy_gradients=noisy.get(name, jnp.zeros(0)),
+            scores=scores,
+            keys=keys_of(identities, number, seeds),
+            whole=whole,
+            suffix=partial(whole, after=name),
+            affine=affine,
+            rest=rest,
+            linear=name in linear,
+            masked=masked,
+            changed=_each(chunk, outputs_at_once(a, platform), len(images)),
+        )
+        return Inputs(at_least_float32(a), **{need: NEEDS[need].make(stage) for need in NEEDS if need in needs})
 
     return logits, {stage: of_stage(stage) for stage in stages}
 
 
 def tapped(
-    network: Any,
+    network: Network,
     variables: Variables,
     images: Float[Array, "b height width channels"],
     target: AnyTarget,
+    *,
     stages: Sequence[str],
     differentiated: Sequence[str],
 ) -> tuple[Float[Array, "b outputs"], dict[str, Array], dict[str, Array]]:
@@ -169,18 +250,21 @@ def curvature(suffix: Forward, activations: Float[Array, "b h w k"], target: Any
 
 
 def noisy_gradients(
-    network: Any,
+    network: Network,
     variables: Variables,
     images: Float[Array, "b height width channels"],
-    keys: Key[Array, "b n"],
     target: AnyTarget,
+    *,
+    keys: Key[Array, "b n"],
     stages: Sequence[str],
 ) -> dict[str, Float[Array, "b n h w k"]]:
     """ds/dA of the stages for each image with normal noise of standard deviation 0.3, n times (torch-cam 0.5.0)."""
 
     def once(keys: Key[Array, " b"]) -> dict[str, Float[Array, "b h w k"]]:
         noise = jax.vmap(partial(jax.random.normal, shape=images.shape[1:], dtype=images.dtype))(keys)
-        return tapped(network, variables, images + NOISE_OF_IMAGES * noise, target, stages, stages)[2]
+        return tapped(
+            network, variables, images + NOISE_OF_IMAGES * noise, target, stages=stages, differentiated=stages
+        )[2]
 
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), jax.lax.map(once, keys.T))
 

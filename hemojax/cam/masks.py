@@ -26,6 +26,7 @@ def masked_scores(
     network: Forward,
     images: Float[Array, "b height width channels"],
     activations: Float[Array, "b h w k"],
+    *,
     target: AnyTarget,
     group: int,
 ) -> Float[Array, "b k"]:
@@ -39,7 +40,7 @@ def masked_scores(
     def masks(chosen: Int[Array, " c"]) -> Float[Array, "b c height width"]:
         return _scaled(_upsampled(activations[..., chosen], images.shape[1:3]))
 
-    return _scores_under(masks, activations.shape[-1], network, images, target, group)
+    return _scores_under(masks, activations.shape[-1], network, images, target=target, group=group)
 
 
 def noisy_masked_scores(
@@ -47,6 +48,7 @@ def noisy_masked_scores(
     images: Float[Array, "b height width channels"],
     activations: Float[Array, "b h w k"],
     keys: Key[Array, " b"],
+    *,
     target: AnyTarget,
     group: int,
 ) -> Float[Array, "b k"]:
@@ -57,7 +59,7 @@ def noisy_masked_scores(
         smooth = _upsampled(scaled[..., chosen % channels], images.shape[1:3])
         return smooth + NOISE_OF_MASKS * _noise(keys, chosen, images.shape[1:3]).astype(smooth.dtype)
 
-    scores = _scores_under(masks, NOISY_MASKS * channels, network, images, target, group)
+    scores = _scores_under(masks, NOISY_MASKS * channels, network, images, target=target, group=group)
     return scores.reshape(len(images), NOISY_MASKS, channels).mean(1)
 
 
@@ -65,6 +67,7 @@ def integrated_masked_scores(
     network: Forward,
     images: Float[Array, "b height width channels"],
     activations: Float[Array, "b h w k"],
+    *,
     target: AnyTarget,
     group: int,
 ) -> Float[Array, "b k"]:
@@ -76,7 +79,7 @@ def integrated_masked_scores(
         smooth = _upsampled(scaled[..., chosen % channels], images.shape[1:3])
         return growing[chosen // channels, None, None] * smooth
 
-    scores = _scores_under(masks, len(GROWING_MASKS) * channels, network, images, target, group)
+    scores = _scores_under(masks, len(GROWING_MASKS) * channels, network, images, target=target, group=group)
     return scores.reshape(len(images), -1, channels).mean(1)
 
 
@@ -104,6 +107,7 @@ def group_gains(
     network: Forward,
     images: Float[Array, "b height width channels"],
     groups: Float[Array, "b h w g"],
+    *,
     target: AnyTarget,
     group: int,
 ) -> Float[Array, "b g"]:
@@ -115,7 +119,7 @@ def group_gains(
         return masks * images[:, None] + (1 - masks) * blurred[:, None]
 
     base = scored(network(blurred), target)
-    scores = scores_of(network, inputs, groups.shape[-1], target, group)
+    scores = scores_of(network, inputs, groups.shape[-1], target=target, group=group)
     return scores - base[:, None]
 
 
@@ -163,6 +167,7 @@ def _scores_under(
     number: int,
     network: Forward,
     images: Float[Array, "b height width channels"],
+    *,
     target: AnyTarget,
     group: int,
 ) -> Float[Array, "b n"]:
@@ -171,7 +176,7 @@ def _scores_under(
     def inputs(chosen: Int[Array, " c"]) -> Float[Array, "b c height width channels"]:
         return images[:, None] * masks(chosen)[..., None].astype(images.dtype)
 
-    return scores_of(network, inputs, number, target, group)
+    return scores_of(network, inputs, number, target=target, group=group)
 
 
 def _upsampled(channels: Float[Array, "b h w c"], size: tuple[int, ...]) -> Float[Array, "b c height width"]:

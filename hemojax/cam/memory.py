@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from hemojax.cam.fullgrad import CONVOLUTIONS, NORMS
+from hemojax.network import Network
 
 SHARE = 0.5  # of a device's memory that a program may take; slices and weights are there too
 COPIES_OF_A_LAYER = 4  # of the largest that a forward pass holds at a time: input and output, before and after its norm
@@ -28,17 +29,17 @@ class AtOnce(NamedTuple):
 
 
 ON_A_CPU = AtOnce(16, 64)
-"""There the engine divides them further by itself, see `models.groups`."""
+"""There the engine divides them further by itself, see `groups`."""
 
 
-def at_once(network: Any, shape: tuple[int, int, int], memory: int) -> AtOnce:
+def at_once(network: Network, shape: tuple[int, int, int], memory: int) -> AtOnce:
     """Powers of two for which a program of the engine takes SHARE of a device's memory at most.
 
     A backward pass keeps what every layer gives, and its cotangent; a forward pass, of changed images, but a few at a
     time. Not counted is what a method holds beside the network: KPCA-CAM a square matrix of a stage's positions.
 
     Args:
-        network: a `StagedNetwork`.
+        network: the classifier.
         shape: height, width and channels of an image.
         memory: bytes of each device; 0 for a CPU (see `devices.memory`).
     """
@@ -51,7 +52,7 @@ def at_once(network: Any, shape: tuple[int, int, int], memory: int) -> AtOnce:
     )
 
 
-def layer_bytes(network: Any, shape: tuple[int, int, int]) -> list[int]:
+def layer_bytes(network: Network, shape: tuple[int, int, int]) -> list[int]:
     """Bytes that each convolution and batch norm gives for one image."""
     found: list[int] = []
 

@@ -4,14 +4,11 @@ A method is a pure function of ONE image; `hemojax.cam.engine` computes its inpu
 `A` (h, w, k) are the activations of a stage, `s` the target's score and `G` = ds/dA.
 """
 
-from collections.abc import Callable, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
-
-from hemojax.errors import UserError
 
 NOT_NEEDED: Any = None
 
@@ -73,10 +70,3 @@ class Method(NamedTuple):
 def additive(contributions: Callable[[Inputs], Float[Array, "h w k"]], *needs: str, linear: bool = False) -> Method:
     """The method whose raw map is the sum of these contributions over the channels."""
     return Method(frozenset(needs), lambda inputs: jnp.sum(contributions(inputs), axis=-1), contributions, linear)
-
-
-def check_name(name: str, known: Sequence[str], kind: str) -> None:
-    """Raises UserError, naming the nearest, if `name` is not one of the `known` methods, stages or targets."""
-    if name not in known:
-        nearest = get_close_matches(name, known, n=1, cutoff=0)[0]
-        raise UserError(f"no {kind} {name!r}: did you mean {nearest!r}? There are {', '.join(known)}")

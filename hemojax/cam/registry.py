@@ -1,6 +1,7 @@
 """The methods by name. A new method is one function and one line here."""
 
 from hemojax.cam import activation, eigen, gradient, perturbation, random
+from hemojax.cam.inputs import NEEDS
 from hemojax.cam.method import Method, additive
 
 METHODS: dict[str, Method] = {
@@ -29,3 +30,8 @@ METHODS: dict[str, Method] = {
     "opticam": additive(perturbation.opticam, "optimised_weights"),
     "randomcam": additive(random.randomcam, "key"),
 }
+
+
+def costly(name: str) -> bool:
+    """Whether the method runs the network many times an image."""
+    return any(NEEDS[need].costly for need in METHODS[name].needs)

@@ -20,6 +20,7 @@ def ablated_scores(
     rest: Forward,
     activations: Float[Array, "b h w k"],
     values: Float[Array, "b k"],
+    *,
     target: AnyTarget,
     group: int,
 ) -> Float[Array, "b k"]:
@@ -46,7 +47,7 @@ def ablated_scores(
     def inputs(chosen: Int[Array, " c"]) -> Float[Array, "b c h w m"]:
         return base[:, None] + jnp.moveaxis(changes[..., chosen], -1, 1)[..., None] * effects[chosen]
 
-    return scores_of(rest, inputs, channels, target, group)
+    return scores_of(rest, inputs, channels, target=target, group=group)
 
 
 def linear_ablated_scores(
@@ -60,7 +61,7 @@ def linear_ablated_scores(
 
 
 def position_scores(
-    suffix: Forward, activations: Float[Array, "b h w k"], target: AnyTarget, group: int
+    suffix: Forward, activations: Float[Array, "b h w k"], *, target: AnyTarget, group: int
 ) -> Float[Array, "b h w"]:
     """The score of each image with nothing of A but one position and, weighed by a 3x3 Gaussian, its neighbours."""
     batch, height, width, _ = activations.shape
@@ -73,13 +74,14 @@ def position_scores(
         seen = rows[:, :, None] * columns[:, None, :]
         return activations[:, None] * seen[..., None].astype(activations.dtype)
 
-    return scores_of(suffix, inputs, height * width, target, group).reshape(batch, height, width)
+    return scores_of(suffix, inputs, height * width, target=target, group=group).reshape(batch, height, width)
 
 
 def scores_of(
     forward: Forward,
     inputs: Callable[[Int[Array, " c"]], Float[Array, "b c ..."]],
     number: int,
+    *,
     target: AnyTarget,
     group: int,
 ) -> Float[Array, "b n"]:

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from hemojax.cam.method import check_name
-from hemojax.errors import UserError
+from hemojax.errors import UserError, check_name
 
 
 class Target(NamedTuple):

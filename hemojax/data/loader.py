@@ -18,6 +18,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float32, Int
 
 from hemojax import devices
+from hemojax.batches import in_batches
 from hemojax.data import grey, hounsfield, records
 
 THREADS, READ_AHEAD = 4, 8  # threads that read batches from the file, and batches that wait
@@ -108,7 +109,7 @@ class _TrainingRows:
 
 
 def train_batches(
-    reader: Reader, labels: Sequence[str], batch_size: int, seed: int, start: int, stop: int
+    reader: Reader, *, labels: Sequence[str], batch_size: int, seed: int, start: int, stop: int
 ) -> Iterator[Batch]:
     """Training batches from number `start` up to `stop`, the same ones whenever the run is started again.
 
@@ -138,7 +139,7 @@ def batches_an_epoch(folder: Path, batch_size: int) -> int:
 
 
 def input_batches(
-    reader: Reader, places: Rows, normalisation: str, batch_size: int
+    reader: Reader, places: Rows, *, normalisation: str, batch_size: int
 ) -> Iterator[tuple[Float32[Array, "b s s c"], int]]:
     """The network's inputs for these places, in order, in batches of one size, and how many of each batch count.
 
@@ -150,13 +151,14 @@ def input_batches(
         normalisation: see `hounsfield.normalise`.
         batch_size: a multiple of the number of devices (see `devices.whole_batch`).
     """
-    parts = [places[start : start + batch_size] for start in range(0, len(places), batch_size)]
+    parts = list(in_batches(len(places), batch_size))
 
-    def read(part: Rows) -> tuple[int, np.ndarray]:
-        return len(part), reader.read(np.concatenate([part, np.repeat(part[:1], batch_size - len(part))]))
+    def read(part: tuple[Rows, int]) -> tuple[np.ndarray, int]:
+        rows, real = part
+        return reader.read(places[rows]), real
 
     dataset = grain.MapDataset.source(parts).map(read)
-    for real, found in dataset.to_iter_dataset(grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=READ_AHEAD)):
+    for found, real in dataset.to_iter_dataset(grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=READ_AHEAD)):
         yield _normalised(reader.place(found), normalisation), real
 
 

@@ -7,26 +7,26 @@ from ml_collections import ConfigDict
 from hemojax.data import grey, records
 from hemojax.data.datasets import LAYOUTS
 from hemojax.data.phantom.dataset import write_phantom
-from hemojax.errors import UserError
+from hemojax.errors import UserError, check_name
 from hemojax.progress import say
 
 
-def prepare(config: ConfigDict, workdir: Path) -> Path:
+def prepare(config: ConfigDict, folder: Path) -> None:
     """Generate the phantom if the config asks for it, and write the records and grey slices unless they are there.
 
-    Returns:
-        the folder of the records, `<workdir>/records`.
+    Args:
+        config: the run's config.
+        folder: of the records; a phantom is generated beside it, where the config names no folder.
 
     Raises:
         UserError: the layout is unknown, the folder is not given, or a case is not usable.
     """
-    data = config.data
-    if data.layout not in (*LAYOUTS, "phantom"):
-        raise UserError(f"--config.data.layout={data.layout}: the layouts are {', '.join(LAYOUTS)} and phantom")
-    root = Path(data.root) if data.root else workdir / "phantom"
+    data, seed = config.data, config.seed
+    check_name(data.layout, (*LAYOUTS, "phantom"), "layout")
+    root = Path(data.root) if data.root else folder.with_name("phantom")
     if data.layout == "phantom":
         say(f"phantom of {data.phantom.cases} cases in {root}")
-        write_phantom(root, seed=config.seed, **data.phantom)
+        write_phantom(root, seed=seed, **data.phantom)
     elif not data.root:
         raise UserError("name the folder of the data set: --config.data.root=FOLDER")
     read_cases = LAYOUTS["generic" if data.layout == "phantom" else data.layout]
@@ -36,9 +36,7 @@ def prepare(config: ConfigDict, workdir: Path) -> Path:
         "root": str(root.resolve()),
         "subtypes": subtypes,
         "fractions": data.fractions.to_dict(),
-        "phantom": data.phantom.to_dict() | {"seed": config.seed} if data.layout == "phantom" else None,
+        "phantom": data.phantom.to_dict() | {"seed": seed} if data.layout == "phantom" else None,
     }
-    folder = workdir / "records"
     records.prepare(folder, read_cases(root, subtypes), data.fractions.to_dict(), fingerprint)
     grey.prepare(folder, data)
-    return folder

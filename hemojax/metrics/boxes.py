@@ -4,11 +4,9 @@ A box is `[i0, j0, i1, j1)`: half-open, in array indices. One box is drawn aroun
 the rule of the Hemorica evaluation for predictions and for true masks alike.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Bool, Float, Float32, Int
 from scipy import sparse
 
@@ -16,9 +14,6 @@ from hemojax.metrics.overlap import THRESHOLDS
 
 BOX_THRESHOLDS: Float32[np.ndarray, "11"] = THRESHOLDS[::5]
 """A coarser sweep, for boxes: every fifth threshold, 0.5 among them; ascending."""
-
-DELTAS = (0.3, 0.5, 0.7)
-"""The IoUs at which a box counts as found in MaxBoxAccV2."""
 
 
 class BoxCounts(NamedTuple):
@@ -113,27 +108,6 @@ def compare_boxes(
     best = _best_iou(predicted, truth)
     fn = int(np.count_nonzero(filled_truth)) - tp
     return BoxCounts(tp, fp, fn, loose=best > 0, strict=best >= 0.5, best=best)
-
-
-def max_box_accuracy(counts: pd.DataFrame, deltas: Sequence[float] = DELTAS) -> pd.DataFrame:
-    """MaxBoxAccV2 (Choe et al. 2020): how often the best pair of boxes has an IoU of delta, at the best threshold.
-
-    Leaky: on whatever split, the threshold is the one that is best for that very split, another one for each delta.
-
-    Args:
-        counts: The counts table; its rows at `BOX_THRESHOLDS` with a `box_best` count.
-        deltas: The IoUs that count as found.
-
-    Returns:
-        One row a (split, mask, stage, method, seed): `max_box_accuracy`, the mean over the deltas of the highest share
-        of slices.
-    """
-    key = ["split", "mask", "stage", "method", "seed"]
-    rows = counts[counts["box_best"].notna() & counts["threshold"].isin(BOX_THRESHOLDS)]
-    found = pd.DataFrame({delta: rows["box_best"] >= delta for delta in deltas})
-    shares = pd.concat([rows[[*key, "threshold"]], found], axis=1).groupby([*key, "threshold"], observed=True).mean()
-    best = shares.groupby(key, observed=True).max()
-    return best.mean(axis=1).rename("max_box_accuracy").reset_index()
 
 
 def _cut(boxes: Int[np.ndarray, "n 4"], shape: tuple[int, ...]) -> Int[np.ndarray, "n 4"]:

@@ -26,8 +26,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from hemojax.groups import map_in_groups
 from hemojax.models import winograd
-from hemojax.models.groups import map_in_groups
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 """Rows of zeros above and below, columns left and right."""
@@ -103,18 +103,20 @@ def pointwise(
     x: Float[Array, "b h w c"], kernel: Float[Array, "1 1 c co"], stride: int, padding: Padding
 ) -> Float[Array, "b h2 w2 co"]:
     """A 1x1 convolution, which needs no padding, as a product of matrices: the backward pass gains a fifth on a CPU."""
-    x = _stored(x[:, ::stride, ::stride])
-    return _stored((x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:3], kernel.shape[-1]))
+    x = x[:, ::stride, ::stride]
+    product = _stored(x.reshape(-1, x.shape[-1])) @ kernel[0, 0]
+    return _stored(product).reshape(*x.shape[:3], kernel.shape[-1])
 
 
-def _stored(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """x, and its cotangent, which a GPU stores before it goes on.
+def _stored(rows: Float[Array, "n c"]) -> Float[Array, "n c"]:
+    """A matrix, and its cotangent, which a GPU stores before it goes on.
 
-    cuDNN leaves some of them with the channels first. XLA moves that transposition into its kernel for the product of
-    matrices, whose tiles then have to follow (b, h, w), and finds none unless h and w are powers of two. An
-    EfficientNetV2-S moves 0.2 % more bytes for it (224 pixels, 256 images).
+    cuDNN leaves some images with the channels first. XLA moves their transposition into its kernel for the product of
+    matrices, whose tiles then have to follow (b, h, w), and finds none unless h and w are powers of two. Stored as
+    images they may still lie with the channels first; stored as a matrix of pixels they cannot. An EfficientNetV2-S
+    moves 0.2 % more bytes for it (224 pixels, 256 images).
     """
-    return jax.lax.platform_dependent(x, cuda=jax.lax.optimization_barrier, default=lambda x: x)
+    return jax.lax.platform_dependent(rows, cuda=jax.lax.optimization_barrier, default=lambda rows: rows)
 
 
 def pointwise_vjp(

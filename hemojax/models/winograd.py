@@ -14,7 +14,7 @@ from pathlib import Path
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hemojax.models.groups import map_in_groups
+from hemojax.groups import map_in_groups
 
 LEAST_TILE_BYTES, MOST_TILE_BYTES = 24 * 2**20, 48 * 2**20  # of a group's input and output tiles
 LAST_CACHE = Path("/sys/devices/system/cpu/cpu0/cache/index3/size")

@@ -6,10 +6,10 @@ from typing import Any
 import pandas as pd
 
 from hemojax.errors import UserError
-from hemojax.metrics import cuts, statistics
-from hemojax.metrics.cuts import Protocol
-from hemojax.metrics.statistics import RANDOM
 from hemojax.reporting.sections import Section, by_stage, interval, judged_by, number, with_counts
+from hemojax.statistics import thresholds
+from hemojax.statistics.summary import RANDOM, best_stages, of_protocol, summarise
+from hemojax.statistics.thresholds import Protocol
 
 _BRIEF = ("method", "stage", "Dice", "IoU", "n", "patients")
 
@@ -18,10 +18,10 @@ def chosen_in_words(judged: pd.DataFrame, mask: str, kind: str, choice: Mapping[
     """The stage and method chosen on validation, what they reach on test, and what the floor and the baselines reach.
 
     Args:
-        judged: rows of `statistics.summarise` on test, of one rule and population.
+        judged: rows of `summary.summarise` on test, of one rule and population.
         mask: the mask target.
         kind: "pixels" or "boxes".
-        choice: of `statistics.choose`.
+        choice: of `summary.choose`.
     """
     name, iou = ("dice", "iou") if kind == "pixels" else ("box_dice", "box_iou")
     row = find(judged, mask, choice["stage"], choice["method"])
@@ -52,10 +52,10 @@ def best_stage_in_words(best: pd.DataFrame, mask: str) -> str:
 def methods(summary: pd.DataFrame, mask: str, kind: str, protocol: Protocol) -> Section:
     """Each method at its own best stage, and the baselines; `kind`, "pixels" or "boxes", decides what "best" is."""
     name = "dice" if kind == "pixels" else "box_dice"
-    judged = statistics.of_protocol(summary, protocol)
-    best = statistics.best_stages(summary, protocol, name)
+    judged = of_protocol(summary, protocol)
+    best = best_stages(summary, protocol, name)
     rows = best[["mask", "stage", "method"]].merge(judged[judged["mask"] == mask], on=["mask", "stage", "method"])
-    fixed = statistics.of_protocol(summary, protocol._replace(rule=cuts.FIXED))
+    fixed = of_protocol(summary, protocol._replace(rule=thresholds.FIXED))
     fixed = fixed.loc[fixed["mask"] == mask, ["stage", "method", name]].rename(columns={name: "fixed"})
     rows = rows.merge(fixed, on=["stage", "method"], how="left").sort_values(name, ascending=False, kind="stable")
     shown = {"IoU": "iou", "precision": "precision", "recall": "recall", "Dice/slice": "slice_dice"}
@@ -97,10 +97,10 @@ def without_threshold(
     """What maps are worth before they are cut, each method at its best stage.
 
     Args:
-        judged: rows of `statistics.summarise` on test.
+        judged: rows of `summary.summarise` on test.
         curves: of `curves.summarise`: pooled `pxap` and `pixel_auroc` with intervals.
         box_accuracy: MaxBoxAccV2, a row a (mask, stage, method).
-        best: of `statistics.best_stages`.
+        best: of `summary.best_stages`.
         mask: the mask target.
     """
     keys = ["mask", "stage", "method"]
@@ -153,16 +153,16 @@ def strata(rows: pd.DataFrame, mask: str, choice: Mapping[str, Any], resamples: 
     """The chosen stage and method by subtype and by size of the lesion.
 
     Args:
-        rows: from `cuts.cut`, on test, of the protocol's rule and population.
+        rows: from `thresholds.cut`, on test, of the protocol's rule and population.
         mask: the mask target.
-        choice: of `statistics.choose`.
+        choice: of `summary.choose`.
         resamples: of the patients.
     """
     of_mask = rows[(rows["mask"] == mask) & rows["drawn"]]
     of_cell = of_mask[(of_mask["stage"] == choice["stage"]) & (of_mask["method"] == choice["method"])]
     known = of_cell["area_mm2"].notna().all()
     area, unit = (of_cell["area_mm2"], "mm2") if known else (of_cell["area"], "pixels")
-    third = cuts.tertiles(area)
+    third = thresholds.tertiles(area)
     groups = {f"{name} ({_range(area[third == name])} {unit})": third == name for name in _THIRDS}
     names = of_cell["subtypes"].str.split(",")
     groups |= {
@@ -171,8 +171,8 @@ def strata(rows: pd.DataFrame, mask: str, choice: Mapping[str, Any], resamples: 
     parts = []
     for name, keep in groups.items():
         if keep.any():
-            summary = statistics.summarise(of_cell[keep], resamples)
-            parts.append(summary[summary["population"] == cuts.DRAWN].assign(stratum=name))
+            summary = summarise(of_cell[keep], resamples)
+            parts.append(summary[summary["population"] == thresholds.DRAWN].assign(stratum=name))
     found = pd.concat(parts)
     table = pd.DataFrame({"lesions": found["stratum"]})
     for heading, name in {"Dice": "dice", "IoU": "iou", "box Dice": "box_dice", "pointing": "pointing"}.items():
@@ -229,7 +229,7 @@ def find(judged: pd.DataFrame, mask: str, stage: str, method: str) -> pd.Series:
 
 
 _THIRDS = ("small", "medium", "large")
-_ORDER = [*cuts.POPULATIONS, *cuts.RULES]
+_ORDER = [*thresholds.POPULATIONS, *thresholds.RULES]
 
 
 def _range(area: pd.Series) -> str:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from hemojax.metrics.cuts import Protocol
 from hemojax.reporting.figures import depth
+from hemojax.statistics.thresholds import Protocol
 
 
 class Section(NamedTuple):

@@ -15,23 +15,16 @@ import pandas as pd
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from hemojax import devices, models
+from hemojax import devices
 from hemojax.data import augmentation, hounsfield, loader, records
 from hemojax.errors import UserError
 from hemojax.metrics import classification
 from hemojax.models import pretrained
-from hemojax.models.staged import StagedNetwork
+from hemojax.network import Variables
 from hemojax.progress import Progress
+from hemojax.run import Run, TrainedRun, create_network
 from hemojax.training import predict, state, step
 from hemojax.training.checkpoints import Checkpoints
-from hemojax.training.state import Variables
-
-
-def create_network(config: ConfigDict, axis_name: str | None = None) -> StagedNetwork:
-    """The config's network with a logit for each label."""
-    return models.create(
-        config.model.name, len(config.data.labels), dtype=jnp.dtype(config.model.dtype), axis_name=axis_name
-    )
 
 
 def initial_variables(config: ConfigDict) -> Variables:
@@ -45,20 +38,21 @@ def initial_variables(config: ConfigDict) -> Variables:
     return variables
 
 
-def best_variables(config: ConfigDict, workdir: Path) -> tuple[int, Variables]:
-    """The run's best epoch and its variables.
+def trained(run: Run) -> TrainedRun:
+    """The run with the variables of its best epoch.
 
     Raises:
         UserError: nothing was trained there.
     """
-    network = create_network(config)
-    channels = hounsfield.channels(config.data.windows)
-    like = jax.eval_shape(lambda: state.initialise(network, config.data.size, channels, jax.random.key(0)))
-    checkpoints = Checkpoints(workdir / "checkpoints")
+    network, data = create_network(run.config), run.config.data
+    channels = hounsfield.channels(data.windows)
+    like = jax.eval_shape(lambda: state.initialise(network, data.size, channels, jax.random.key(0)))
+    checkpoints = Checkpoints(run.checkpoints)
     try:
-        return checkpoints.best(like)
+        epoch, variables = checkpoints.best(like)
     finally:
         checkpoints.close()
+    return TrainedRun(run.config, run.workdir, network, variables, epoch)
 
 
 def training_inputs(config: ConfigDict, per_epoch: int) -> step.Inputs:
@@ -78,18 +72,19 @@ def training_inputs(config: ConfigDict, per_epoch: int) -> step.Inputs:
     return inputs
 
 
-def train(config: ConfigDict, reader: loader.Reader, workdir: Path) -> None:
-    """Train the config's network on the slices of the training split, up to `config.train.epochs`.
+def train(run: Run, reader: loader.Reader) -> None:
+    """Train the run's network on the slices of the training split, up to `config.train.epochs`.
 
     The host waits for a step's figures only where they are written, every `config.train.log_steps` steps and at the end
     of an epoch; in between it stays two steps ahead of the devices.
 
-    Writes under `workdir`: `checkpoints/` (last and best), `train.jsonl` (a line a step and a line an epoch) and
+    Writes into the run's folder: `checkpoints/` (last and best), `train.jsonl` (a line a step and a line an epoch) and
     `events/` (the same for TensorBoard). If they are there already, training goes on from the last epoch.
 
     Raises:
         UserError: the batch is larger than the training split; the loss is no longer finite.
     """
+    config = run.config
     per_process = config.train.batch // jax.process_count()
     per_epoch = loader.batches_an_epoch(reader.folder, per_process)
     if per_epoch == 0:
@@ -97,7 +92,7 @@ def train(config: ConfigDict, reader: loader.Reader, workdir: Path) -> None:
     steps = config.train.epochs * per_epoch
     optimiser = state.optimizer(config.train, steps)
     current = state.create(initial_variables(config), optimiser)
-    checkpoints = Checkpoints(workdir / "checkpoints")
+    checkpoints = Checkpoints(run.checkpoints)
     done, current = checkpoints.last(current) or (0, current)
     if done >= config.train.epochs:
         checkpoints.close()
@@ -107,13 +102,20 @@ def train(config: ConfigDict, reader: loader.Reader, workdir: Path) -> None:
     run_step = step.build(
         create_network(config, devices.AXIS),
         optimiser,
-        positive_weights(records.read_index(reader.folder, "train"), config),
-        jax.random.fold_in(jax.random.key(config.seed), 1),
-        training_inputs(config, per_epoch),
+        positive_weight=positive_weights(records.read_index(reader.folder, "train"), config),
+        key=jax.random.fold_in(jax.random.key(config.seed), 1),
+        inputs=training_inputs(config, per_epoch),
     )
     infer = predict.build(create_network(config))
-    log = Log(workdir, done)
-    batches = loader.train_batches(reader, config.data.labels, per_process, config.seed, done * per_epoch, steps)
+    log = Log(run.workdir, done)
+    batches = loader.train_batches(
+        reader,
+        labels=config.data.labels,
+        batch_size=per_process,
+        seed=config.seed,
+        start=done * per_epoch,
+        stop=steps,
+    )
 
     def run_epoch() -> Iterator[step.Metrics]:
         nonlocal current
@@ -134,7 +136,14 @@ def train(config: ConfigDict, reader: loader.Reader, workdir: Path) -> None:
                         log.write("step", epoch, (epoch - 1) * per_epoch + len(losses), named)
                     progress.advance(f"epoch {epoch}, loss {losses[-1]:.3f}", steps=len(unread))
                     unread.clear()
-            table = predict.logits(infer, current.variables, reader, "validation", config.data, config.eval.batch)
+            table = predict.logits(
+                infer,
+                current.variables,
+                reader,
+                split="validation",
+                data=config.data,
+                batch_size=config.eval.batch,
+            )
             scores = {"train_loss": float(np.mean(losses)), **validation_scores(table)}
             if not math.isfinite(scores["train_loss"]):
                 raise UserError(f"the training loss of epoch {epoch} is not finite; lower --config.train.learning_rate")

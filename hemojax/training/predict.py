@@ -15,14 +15,13 @@ from hemojax import devices
 from hemojax.compilation import Program
 from hemojax.data import grey, loader, records
 from hemojax.data.loader import Reader
-from hemojax.models.groups import map_groups
-from hemojax.models.staged import StagedNetwork
-from hemojax.training.state import Variables
+from hemojax.groups import map_groups
+from hemojax.network import Network, Variables
 
 Predict = Callable[[Variables, Float[Array | np.ndarray, "b s s c"]], Float[Array, "b l"]]
 
 
-def build(network: StagedNetwork, mesh: Mesh | None = None) -> Predict:
+def build(network: Network, mesh: Mesh | None = None) -> Predict:
     """Compiled inference with the batch split over the devices; its size must be a multiple of their number.
 
     Args:
@@ -41,7 +40,7 @@ def build(network: StagedNetwork, mesh: Mesh | None = None) -> Predict:
 
 
 def logits(
-    predict: Predict, variables: Variables, reader: Reader, split: str, data: ConfigDict, batch_size: int
+    predict: Predict, variables: Variables, reader: Reader, *, split: str, data: ConfigDict, batch_size: int
 ) -> pd.DataFrame:
     """Logits of every slice of a split.
 
@@ -59,7 +58,9 @@ def logits(
     """
     index = records.read_index(reader.folder, split)
     places = grey.first_places(reader.folder)[split] + np.arange(len(index))
-    batches = loader.input_batches(reader, places, data.normalisation, devices.whole_batch(batch_size))
+    batches = loader.input_batches(
+        reader, places, normalisation=data.normalisation, batch_size=devices.whole_batch(batch_size)
+    )
     computed = devices.in_turn((predict(variables, images), real) for images, real in batches)
     values = np.concatenate([np.asarray(found)[:real] for found, real in computed])
     frames = []

@@ -9,8 +9,7 @@ from ml_collections import ConfigDict
 
 from hemojax.errors import UserError
 from hemojax.models.staged import StagedNetwork
-
-Variables = dict[str, PyTree]
+from hemojax.network import Variables
 
 
 class TrainState(struct.PyTreeNode):

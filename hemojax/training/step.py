@@ -55,6 +55,7 @@ def gradients(
 def build(
     network: StagedNetwork,
     optimiser: optax.GradientTransformation,
+    *,
     positive_weight: Float[Array, " l"],
     key: PRNGKeyArray,
     inputs: Inputs,

@@ -7,14 +7,15 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from configs import base
 from hemojax import cam, devices, models
-from hemojax.benchmark import faithfulness, full_maps, scoring
+from hemojax.benchmark import full_maps, map_faithfulness, scoring
 from hemojax.cam import engine, fullgrad
 from hemojax.cam.registry import METHODS
 from hemojax.compilation import Program
+from hemojax.config import defaults
 from hemojax.data.loader import Batch
-from hemojax.models.groups import map_groups
+from hemojax.groups import map_groups
+from hemojax.run import create_network
 from hemojax.training import loop, predict, state, step
 
 # What shares a forward and a backward: the grid of the benchmark.
@@ -40,7 +41,7 @@ def lower(program: str, network: str, dtype: str, size: int, batch: int, mesh: M
         return _step(config, batch, mesh)
     if program in ("scoring", "maps"):
         return _metric(program, size, batch, mesh)
-    net, number = loop.create_network(config), batch * mesh.size
+    net, number = create_network(config), batch * mesh.size
     images = jax.ShapeDtypeStruct((number, size, size, 3), jnp.float32)
     target = cam.Target(jax.ShapeDtypeStruct((number,), jnp.int32), jax.ShapeDtypeStruct((number,), jnp.float32))
     identities = jax.ShapeDtypeStruct((number,), jnp.uint32)
@@ -48,9 +49,9 @@ def lower(program: str, network: str, dtype: str, size: int, batch: int, mesh: M
     if program == "predict":
         return predict.build(net, mesh).trace(variables, images).lower()
     if program == "faithfulness":
-        subject = faithfulness.Subject(images, target, identities)
+        subject = map_faithfulness.Subject(images, target, identities)
         heats = jax.ShapeDtypeStruct((number, size, size), jnp.float32)
-        return faithfulness.build(config, net, mesh).trace(variables, subject, heats).lower()
+        return map_faithfulness.build(config, net, mesh).trace(variables, subject, heats).lower()
     if program == "fullgrad":
         platform = devices.platform(mesh)
 
@@ -77,7 +78,7 @@ def chosen_stages(net: models.StagedNetwork, names: str) -> tuple[str, ...]:
 
 
 def _config(network: str, dtype: str, size: int) -> Any:
-    config = base.get_config()
+    config = defaults()
     config.model.update(name=network, dtype=dtype)
     config.cam.chunk = 64
     config.data.size = config.eval.size = size
@@ -86,7 +87,7 @@ def _config(network: str, dtype: str, size: int) -> Any:
 
 def _variables(config: Any) -> Any:
     return jax.eval_shape(
-        lambda key: state.initialise(loop.create_network(config), config.data.size, 3, key), jax.random.key(0)
+        lambda key: state.initialise(create_network(config), config.data.size, 3, key), jax.random.key(0)
     )
 
 
@@ -94,12 +95,12 @@ def _step(config: Any, batch: int, mesh: Mesh) -> jax.stages.Lowered:
     """The pmapped step, which takes its devices from the mesh."""
     optimiser, number, side = state.optimizer(config.train, 1000), mesh.size, config.data.size
     run = step.build(
-        loop.create_network(config, devices.AXIS),
+        create_network(config, devices.AXIS),
         optimiser,
-        jnp.ones(1),
-        jax.random.key(0),
-        loop.training_inputs(config, 100),
-        mesh,
+        positive_weight=jnp.ones(1),
+        key=jax.random.key(0),
+        inputs=loop.training_inputs(config, 100),
+        mesh=mesh,
     )
     start = jax.eval_shape(lambda variables: state.create(variables, optimiser), _variables(config))
     slices = Batch(

@@ -1,15 +1,19 @@
 """The removal of bleeds that are all there is to see, by a classifier that sees nothing but brightness."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from benchmark import bright_heads
 
-from configs import base
-from hemojax.benchmark import removal
+from hemojax import results
+from hemojax.benchmark import bleed_removal
+from hemojax.config import defaults
 from hemojax.data.hounsfield import IMAGENET_MEAN, IMAGENET_STD
 from hemojax.metrics import classification
 from hemojax.models.staged import StagedNetwork
-from hemojax.reporting import removal_figure, tables
+from hemojax.reporting import bleed_removal_figure
+from hemojax.run import TrainedRun
 
 
 class Brightest(StagedNetwork):
@@ -28,7 +32,7 @@ NETWORK = Brightest(1)
 
 @pytest.fixture(scope="module")
 def config():
-    config = base.get_config()
+    config = defaults()
     config.data.size = config.eval.size = bright_heads.SIDE
     config.data.normalisation = "imagenet"
     with config.unlocked():
@@ -43,8 +47,13 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def measured(config, folder):
-    return removal.measure(config, NETWORK, {}, folder)
+def run(config, folder):
+    return TrainedRun(config, folder.parent, NETWORK, {}, 1)
+
+
+@pytest.fixture(scope="module")
+def measured(run):
+    return bleed_removal.measure(run)
 
 
 def test_every_mask_is_removed_in_both_ways(measured):
@@ -75,18 +84,18 @@ def test_the_logit_falls_to_that_of_what_is_left(measured):
     np.testing.assert_allclose(around["filled_logit"], 60 / 80 - 0.6, atol=1e-5)
 
 
-def test_batches_of_any_size_give_the_same(config, folder, measured):
-    one_by_one = config.copy_and_resolve_references()
+def test_batches_of_any_size_give_the_same(run, measured):
+    one_by_one = run.config.copy_and_resolve_references()
     one_by_one.eval.batch = 1
-    table, examples = removal.measure(one_by_one, NETWORK, {}, folder)
+    table, examples = bleed_removal.measure(dataclasses.replace(run, config=one_by_one))
     assert table.equals(measured[0])
     assert {name: values.tolist() for name, values in examples.items()} == {
         name: values.tolist() for name, values in measured[1].items()
     }
 
 
-def test_position_alone_is_perfect_here_whichever_way_slices_are_numbered(config, folder):
-    table = removal.positions(config, folder)
+def test_position_alone_is_perfect_here_whichever_way_slices_are_numbered(run):
+    table = bleed_removal.positions(run)
     assert len(table) == 4 * 4
     straight = table[table["case"] != "f"]
     assert classification.auroc(straight["truth"].to_numpy(), straight["score"].to_numpy()) == 1
@@ -94,13 +103,13 @@ def test_position_alone_is_perfect_here_whichever_way_slices_are_numbered(config
     assert straight.loc[straight["truth"] == 1, "score"].to_numpy() == pytest.approx(1, abs=1e-6)
 
 
-def test_what_is_written_can_be_read(config, folder, tmp_path):
-    removal.write(config, NETWORK, {}, folder, tmp_path)
-    assert len(tables.read_table(tmp_path / "results" / "removal.parquet")) == 8
-    assert len(tables.read_table(tmp_path / "results" / "position.parquet")) == 16
-    with np.load(tmp_path / "results" / "removal.npz", allow_pickle=False) as stored:
+def test_what_is_written_can_be_read(run):
+    bleed_removal.write(run)
+    assert len(results.read_table(run.results / "removal.parquet")) == 8
+    assert len(results.read_table(run.results / "position.parquet")) == 16
+    with np.load(run.results / "removal.npz", allow_pickle=False) as stored:
         arrays = dict(stored)
-    assert set(arrays) == set(removal_figure.REMOVAL)
+    assert set(arrays) == set(bleed_removal_figure.REMOVAL)
     assert arrays["mask"].tolist() == ["core", "lesion"] or arrays["mask"].tolist() == ["lesion"]
     shown = arrays["before"][0]
     assert shown.dtype == np.uint8

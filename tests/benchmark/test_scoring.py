@@ -8,9 +8,9 @@ import pytest
 from skimage import filters, measure, transform
 from sklearn import metrics as sklearn_metrics
 
-from configs import base
-from hemojax.benchmark import box_scoring, explanations, gallery, scoring
-from hemojax.benchmark.explanations import MapBatch
+from hemojax.benchmark import box_scoring, scoring
+from hemojax.benchmark.stored_maps import MapBatch
+from hemojax.config import defaults
 from hemojax.metrics.overlap import THRESHOLDS
 
 SIZE = 24
@@ -19,7 +19,7 @@ NAMES = (("gradcam", 0), ("randomcam", 0), ("randomcam", 1))
 
 @pytest.fixture(scope="module")
 def config():
-    config = base.get_config()
+    config = defaults()
     config.eval.size = SIZE
     with config.unlocked():
         config.data.masks = {"core": (1,), "lesion": (1, 2)}
@@ -57,7 +57,7 @@ PLACES = ["a3", "a4", "b0", "c9"]
 @pytest.fixture(scope="module")
 def first(config, batch, masks):
     sums = {}
-    return scoring.pixels(config, batch, masks, sums), scoring.curve_table(config, sums)
+    return scoring.pixels(config, batch, masks=masks, sums=sums), scoring.curve_table(config, sums)
 
 
 def cases(table, config, batch, masks):
@@ -121,7 +121,7 @@ def test_boxes(config, batch, masks, first):
         [("stage2", m, s, k, t) for (m, s), t in zip(NAMES, THRESHOLDS[[6, 31, 40]], strict=True) for k in ("core",)],
         columns=["stage", "method", "seed", "mask", "threshold"],
     )
-    at_thresholds, at_otsu = box_scoring.boxes_of(config, batch, masks, best, first[0].otsu)
+    at_thresholds, at_otsu = box_scoring.boxes_of(config, batch, masks=masks, best=best, otsu=first[0].otsu)
     counts = box_scoring.merge(first[0].counts, at_thresholds)
     boxed = counts[counts["box_tp"].notna()]
     assert len(boxed) == (2 + 3 + 2) * len(NAMES) * 11 + (2 + 1) * 2  # THRESHOLDS[40] is one of the 11 anyway
@@ -142,8 +142,8 @@ def test_batches_and_flips_change_no_count(config, batch, masks, first):
     best = box_scoring.best_thresholds(first[0].counts)
 
     def both(batch, masks):
-        pixels = scoring.pixels(config, batch, masks, {})
-        at_thresholds, at_otsu = box_scoring.boxes_of(config, batch, masks, best, pixels.otsu)
+        pixels = scoring.pixels(config, batch, masks=masks, sums={})
+        at_thresholds, at_otsu = box_scoring.boxes_of(config, batch, masks=masks, best=best, otsu=pixels.otsu)
         return box_scoring.merge(pixels.counts, at_thresholds), pd.concat([pixels.maps, at_otsu], axis=1)
 
     # Maps on the grid already, as interpolation may round another way when it is flipped.
@@ -168,40 +168,3 @@ def filled(mask):
         i0, j0, i1, j1 = region.bbox
         boxes[i0:i1, j0:j1] = True
     return boxes
-
-
-def test_a_subset_is_spread_over_each_split():
-    slices = pd.DataFrame({"split": ["validation"] * 10 + ["test"] * 3, "slice": [*range(10), *range(3)]})
-    slices["lesion"] = True
-    chosen = explanations.spread(slices, 4)
-    assert chosen["slice"].tolist() == [1, 3, 6, 8, 0, 1, 2]
-    assert explanations.spread(slices, 0)["slice"].tolist() == slices["slice"].tolist()
-    # Of false positives the same share: half of them here.
-    slices["lesion"] = [True, False] * 4 + [True] * 5
-    chosen = explanations.spread(slices, 3)
-    assert chosen.loc[chosen["split"] == "validation", "lesion"].tolist() == [True, False, True, False, True]
-    assert chosen["slice"].tolist() == [2, 3, 6, 7, 9, 0, 1, 2]
-
-
-def test_costly_methods_have_a_job_a_stage(config):
-    slices = pd.DataFrame({"split": ["validation"] * 3 + ["test"] * 40, "slice": range(43), "lesion": True})
-    found = {job.name: job for job in explanations.jobs(config.cam, slices)}
-    assert set(found) == {"shared", "scorecam-stage2", *(f"ablationcam-stage{n}" for n in (1, 2, 3, 4))}
-    assert len(found["scorecam-stage2"].slices) == 3 + 16
-    assert len(found["ablationcam-stage1"].slices) == 43
-    assert not {"scorecam", "ablationcam"} & set(found["shared"].methods)
-
-
-@pytest.mark.parametrize(("slices", "expected"), [(1, 1), (2, 2), (4, 3), (30, 9)])
-def test_the_gallery_shows_no_slice_twice(slices, expected):
-    counts = pd.DataFrame(
-        {"case": "a", "slice": range(slices), "split": "test", "mask": "core", "stage": "s", "method": "m"}
-        | {"threshold": np.float32(0.3), "tp": range(slices), "fp": 1, "fn": 1}
-    )
-    best = {"stage": "s", "method": "m", "threshold": float(np.float32(0.3))}
-    picked = gallery._pick(counts, "core", best, 3)
-    assert len(picked) == expected
-    assert not picked.duplicated(["case", "slice"]).any()
-    if slices == 30:
-        dice = picked.groupby("kind")["dice"].mean()
-        assert dice["best"] > dice["typical"] > dice["worst"]

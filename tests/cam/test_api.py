@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy import Toy, images, variables
+from cam.toy import Toy, images, variables
 
 from hemojax import cam
 from hemojax.errors import UserError

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cam.toy import Toy, images, variables
 from jax.sharding import AxisType, PartitionSpec
-from toy import Toy, images, variables
 
 from hemojax import cam
 from hemojax.errors import UserError

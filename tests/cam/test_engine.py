@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy import Toy, compiled, images, variables
+from cam.toy import Toy, compiled, images, variables
 
 from hemojax import cam
 from hemojax.cam import targets
@@ -82,7 +82,7 @@ def test_maps_are_the_methods_after_relu_and_scaling(explanation):
 
 
 def test_gradients_of_all_stages_come_from_one_pass():
-    run = jax.jit(lambda x: tapped(NETWORK, VARIABLES, x, TARGET, NETWORK.stages, NETWORK.stages))
+    run = jax.jit(lambda x: tapped(NETWORK, VARIABLES, x, TARGET, stages=NETWORK.stages, differentiated=NETWORK.stages))
     _, activations, gradients = run(IMAGES)
     assert set(gradients) == set(NETWORK.stages)
     for stage in NETWORK.stages:
@@ -97,7 +97,9 @@ def test_inner_taps_cost_nothing_unless_they_are_asked_for(differentiated):
     def of_stage(network):
         shapes = jax.eval_shape(network.init, jax.random.key(0), IMAGES)
         given = {name: shapes[name] for name in ("params", "batch_stats")}
-        run = jax.jit(lambda given: tapped(network, given, IMAGES, TARGET, ("stage1",), differentiated))
+        run = jax.jit(
+            lambda given: tapped(network, given, IMAGES, TARGET, stages=("stage1",), differentiated=differentiated)
+        )
         assert set(jax.eval_shape(run, given)[1]) == {"stage1"}
         cost = run.lower(given).compile(QUICK).cost_analysis()
         return cost["flops"], cost["bytes accessed"]
@@ -129,7 +131,9 @@ def test_seeds_of_randomcam_differ_and_do_not_depend_on_their_number(explanation
 
 
 def test_the_negative_class_turns_the_gradients_around():
-    run = jax.jit(lambda target: tapped(NETWORK, VARIABLES, IMAGES, target, ("stage2",), ("stage2",)))
+    run = jax.jit(
+        lambda target: tapped(NETWORK, VARIABLES, IMAGES, target, stages=("stage2",), differentiated=("stage2",))
+    )
     _, _, gradients = run(TARGET)
     _, _, turned = run(TARGET._replace(sign=-TARGET.sign))
     np.testing.assert_allclose(turned["stage2"], -gradients["stage2"], rtol=1e-5)

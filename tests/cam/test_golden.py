@@ -2,12 +2,12 @@
 
 from functools import partial
 
-import golden_scripts
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy import Toy
+from cam import golden_scripts
+from cam.toy import Toy
 
 from hemojax import cam
 from hemojax.cam.inputs import gather

@@ -5,11 +5,11 @@ Of ResNet-18 what takes one pass; the others take minutes to compile, or to run 
 
 import itertools
 
-import golden_scripts
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cam import golden_scripts
 
 from hemojax import cam
 from hemojax.cam.inputs import gather

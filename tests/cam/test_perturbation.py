@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cam.toy import Toy, compiled, images, variables
 from scipy import ndimage
-from toy import Toy, compiled, images, variables
 
 from hemojax.cam import METHODS, Inputs, Target, masks
 from hemojax.cam.inputs import gather
@@ -48,7 +48,9 @@ def test_ablated_scores_are_those_of_a_loop(stage, group):
     a = activations(stage)
     channels = a.shape[-1]
     values = -jnp.arange(BATCH * channels, dtype=jnp.float32).reshape(BATCH, channels)
-    scores = jax.jit(lambda a: ablated_scores(same, suffix_of(NETWORK, VARIABLES, stage), a, values, TARGET, group))
+    scores = jax.jit(
+        lambda a: ablated_scores(same, suffix_of(NETWORK, VARIABLES, stage), a, values, target=TARGET, group=group)
+    )
     found, suffix = scores(a), compiled(NETWORK, after=stage)
     expected = np.zeros((BATCH, channels))
     for image, channel in np.ndindex(BATCH, channels):
@@ -104,7 +106,7 @@ def half_pixel(values, height, width):
 @pytest.mark.parametrize(("stage", "group"), [("stage1", 2), ("stage3", 3)])
 def test_masked_scores_are_those_of_a_loop(stage, group):
     a = activations(stage)
-    found = jax.jit(lambda a: masked_scores(WHOLE, IMAGES, a, TARGET, group))(a)
+    found = jax.jit(lambda a: masked_scores(WHOLE, IMAGES, a, target=TARGET, group=group))(a)
     channels = a.shape[-1]
     masked = np.zeros((BATCH, channels, *IMAGES.shape[1:]), np.float32)
     for image, channel in np.ndindex(BATCH, channels):
@@ -119,7 +121,7 @@ def test_masked_scores_are_those_of_a_loop(stage, group):
 
 def test_masks_of_dead_channels_hide_everything():
     dead = jnp.zeros((BATCH, 4, 6, 2)).at[..., 1].set(3.0)
-    found = jax.jit(lambda a: masked_scores(WHOLE, IMAGES, a, TARGET, 8))(dead)
+    found = jax.jit(lambda a: masked_scores(WHOLE, IMAGES, a, target=TARGET, group=8))(dead)
     black = compiled(NETWORK)(VARIABLES, jnp.zeros_like(IMAGES[:1]))
     expected = [[scored(black, image)] * 2 for image in range(BATCH)]
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -177,7 +179,7 @@ def test_memory_follows_the_group_and_not_the_number_of_channels():
         def scores(params, a):
             zeros = jnp.zeros((1, a.shape[-1]))
             suffix = suffix_of(network, {"params": params}, "stage1")
-            return ablated_scores(same, suffix, a, zeros, target, group)
+            return ablated_scores(same, suffix, a, zeros, target=target, group=group)
 
         return jax.jit(scores).lower(shapes, wide).compile().memory_analysis().temp_size_in_bytes
 
@@ -214,7 +216,7 @@ def test_the_last_stage_of_each_network_is_linear(name, stage):
 
     gradients, scores = jax.grad(total, has_aux=True)(a)
     values = jnp.ones((BATCH, a.shape[-1]))
-    run = ablated_scores(same, suffix_of(network, given, stage), a, values, TARGET, 64)
+    run = ablated_scores(same, suffix_of(network, given, stage), a, values, target=TARGET, group=64)
     np.testing.assert_allclose(linear_ablated_scores(a, gradients, values, scores), run, atol=1e-4)
 
 
@@ -231,7 +233,7 @@ def test_position_scores_are_those_of_a_loop(group):
         seen[row : row + 3, column : column + 3] = gaussian
         part = a[image : image + 1] * seen[1:-1, 1:-1, None]
         expected[image, row, column] = scored(suffix(VARIABLES, part), image)
-    found = jax.jit(lambda a: position_scores(suffix_of(NETWORK, VARIABLES, stage), a, TARGET, group))(a)
+    found = jax.jit(lambda a: position_scores(suffix_of(NETWORK, VARIABLES, stage), a, target=TARGET, group=group))(a)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -264,7 +266,7 @@ def test_channel_groups_are_those_of_a_loop(monkeypatch):
 
 def test_group_gains_are_over_the_blurred_image():
     groups = jax.random.uniform(jax.random.key(9), (BATCH, 4, 6, 2))
-    found = jax.jit(lambda x: group_gains(WHOLE, x, groups, TARGET, 64))(IMAGES)
+    found = jax.jit(lambda x: group_gains(WHOLE, x, groups, target=TARGET, group=64))(IMAGES)
     window = np.exp(-0.5 * (np.arange(-25, 26) / 50) ** 2)
     blurred = np.asarray(IMAGES)
     for axis in (1, 2):

@@ -39,7 +39,7 @@ def test_final_maps(slices):
     torch = pytest.importorskip("torch", reason="torch is not installed (requirements-compare.txt)")
     torchvision = pytest.importorskip("torchvision", reason="torchvision is not installed (requirements-compare.txt)")
     pytest.importorskip("pytorch_grad_cam", reason="grad-cam is not installed (requirements-compare.txt)")
-    from hemojax.benchmark import cam_peers, peers  # they need torch
+    from hemojax.speed import cams_torch, networks_torch
 
     torch.manual_seed(0)
     theirs = torchvision.models.resnet18(num_classes=1).eval()
@@ -50,9 +50,11 @@ def test_final_maps(slices):
     variables = pretrained.fit(tensors, "torchvision", network, empty)
     found = cam.explain(network, variables, slices, methods=METHODS, stages=STAGES, target=0)
     x = torch.from_numpy(slices).permute(0, 3, 1, 2)
-    modules = dict(zip(network.stages, peers.stage_modules(theirs), strict=True))
+    modules = dict(zip(network.stages, networks_torch.stage_modules(theirs), strict=True))
     size = slices.shape[1:3]
     for (stage, method), maps in found.maps.items():
-        _, final = cam_peers.explained(cam_peers.METHODS[method], theirs, modules[stage], x, [lambda y: y[0]] * len(x))
+        _, final = cams_torch.explained(
+            cams_torch.METHODS[method], theirs, modules[stage], x, [lambda y: y[0]] * len(x)
+        )
         mine = jax.vmap(lambda one: cam.full_heat(one, size))(maps)
         np.testing.assert_allclose(mine, final, atol=5e-3, err_msg=f"{stage} {method}")

@@ -8,7 +8,7 @@ from pathlib import Path
 CHECK = """
 import jax, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from toy import Toy, images, variables
+from cam.toy import Toy, images, variables
 from hemojax import cam
 
 network = Toy(widths=(3, 4, 5))
@@ -43,7 +43,7 @@ def test_eight_devices_give_the_maps_of_one():
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-        "PYTHONPATH": os.pathsep.join([str(here), str(here.parent.parent)]),
+        "PYTHONPATH": os.pathsep.join([str(here.parent), str(here.parent.parent)]),
     }
     done = subprocess.run([sys.executable, "-c", CHECK], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]

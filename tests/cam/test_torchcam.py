@@ -2,12 +2,12 @@
 
 from functools import partial
 
-import golden_scripts
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy import Toy
+from cam import golden_scripts
+from cam.toy import Toy
 
 from hemojax import cam
 from hemojax.cam import inputs, masks
@@ -72,7 +72,7 @@ def test_smoothgradcam_plus_plus(golden, given):
     """
     network, variables, images, target = given
     noise = jnp.asarray(golden["noise/smoothgradcam++"][0].transpose(0, 2, 3, 1))
-    pass_ = jax.jit(lambda x: tapped(network, variables, x, target, (STAGE,), (STAGE,))[1:])
+    pass_ = jax.jit(lambda x: tapped(network, variables, x, target, stages=(STAGE,), differentiated=(STAGE,))[1:])
     (clean, _), (noisy, gradients) = (tuple(found[STAGE] for found in pass_(x)) for x in (images, images + noise))
     known = cam.Inputs(clean, noisy_gradients=gradients[:, None])
     contributions = jax.vmap(cam.METHODS["smoothgradcam++"].contributions)(known)
@@ -86,7 +86,7 @@ def test_noisy_gradients_are_those_of_noisy_images(given):
     keys = jax.vmap(partial(cam.random.sample_keys, stage=inputs.OF_THE_IMAGE, seeds=3))(jnp.array([4, 9]))
 
     def gradients(keys, images, target):
-        return inputs.noisy_gradients(network, variables, images, keys, target, (STAGE,))[STAGE]
+        return inputs.noisy_gradients(network, variables, images, target, keys=keys, stages=(STAGE,))[STAGE]
 
     found = jax.jit(gradients)(keys, images, target)
     assert found.shape == (2, 3, 4, 6, 6)
@@ -95,7 +95,9 @@ def test_noisy_gradients_are_those_of_noisy_images(given):
     np.testing.assert_allclose(turned[::-1], found, atol=1e-12)
     first = images[:1] + 0.3 * jax.random.normal(keys[0, 1], images.shape[1:], images.dtype)
     only = cam.Target(target.label[:1], target.sign[:1])
-    expected = jax.jit(lambda x: tapped(network, variables, x, only, (STAGE,), (STAGE,)))(first)[2][STAGE]
+    expected = jax.jit(lambda x: tapped(network, variables, x, only, stages=(STAGE,), differentiated=(STAGE,)))(first)[
+        2
+    ][STAGE]
     np.testing.assert_allclose(found[:1, 1], expected, atol=1e-12)
 
 

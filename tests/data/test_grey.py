@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from data.folders import generic
 
-from configs import base
+from hemojax.config import defaults
 from hemojax.data import grey, records
 from hemojax.data.case import BHSD_SUBTYPES
 from hemojax.data.datasets import LAYOUTS
@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
 
 
 def options(size=16, **changed):
-    data = base.get_config().data
+    data = defaults().data
     data.size = size
     data.update(changed)
     return data

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from data.folders import generic
 
-from configs import base
+from hemojax.config import defaults
 from hemojax.data import grey, loader, records
 from hemojax.data.case import BHSD_SUBTYPES
 from hemojax.data.datasets import LAYOUTS
@@ -16,7 +16,7 @@ LABELS = ("any",)
 
 @pytest.fixture(scope="module")
 def data():
-    config = base.get_config().data
+    config = defaults().data
     config.size = SIZE
     return config
 
@@ -52,7 +52,7 @@ def test_an_epoch_shows_every_slice_once_in_another_order(folder, reader):
     assert slices % batch == 0
     per_epoch = loader.batches_an_epoch(folder, batch)
     assert per_epoch == slices // batch
-    batches = list(loader.train_batches(reader, LABELS, batch, seed=1, start=0, stop=2 * per_epoch))
+    batches = list(loader.train_batches(reader, labels=LABELS, batch_size=batch, seed=1, start=0, stop=2 * per_epoch))
     orders = np.concatenate([b.record.ravel() for b in batches]).reshape(2, slices)
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(slices))
     assert not np.array_equal(*orders)
@@ -66,8 +66,8 @@ def test_an_epoch_shows_every_slice_once_in_another_order(folder, reader):
 
 
 def test_training_goes_on_where_it_stopped(reader):
-    whole = list(loader.train_batches(reader, LABELS, 3, seed=5, start=0, stop=12))
-    rest = list(loader.train_batches(reader, LABELS, 3, seed=5, start=7, stop=12))
+    whole = list(loader.train_batches(reader, labels=LABELS, batch_size=3, seed=5, start=0, stop=12))
+    rest = list(loader.train_batches(reader, labels=LABELS, batch_size=3, seed=5, start=7, stop=12))
     assert len(whole) == 12
     for a, b in zip(whole[7:], rest, strict=True):
         for one, other in zip(a, b, strict=True):
@@ -75,7 +75,9 @@ def test_training_goes_on_where_it_stopped(reader):
 
 
 def test_another_seed_is_another_order(reader):
-    first, second = (next(loader.train_batches(reader, LABELS, 4, seed=n, start=0, stop=1)) for n in (0, 1))
+    first, second = (
+        next(loader.train_batches(reader, labels=LABELS, batch_size=4, seed=n, start=0, stop=1)) for n in (0, 1)
+    )
     assert not np.array_equal(first.record, second.record)
 
 
@@ -85,7 +87,7 @@ def test_hosts_divide_an_epoch(folder, reader, monkeypatch):
     for host in (0, 1):
         monkeypatch.setattr(jax, "process_index", lambda host=host: host)
         per_epoch = loader.batches_an_epoch(folder, 2)
-        batches = loader.train_batches(reader, LABELS, 2, seed=3, start=per_epoch, stop=2 * per_epoch)
+        batches = loader.train_batches(reader, labels=LABELS, batch_size=2, seed=3, start=per_epoch, stop=2 * per_epoch)
         seen.append(np.concatenate([b.record.ravel() for b in batches]))
     assert not set(seen[0]) & set(seen[1])
     assert len(set(seen[0]) | set(seen[1])) == sum(map(len, seen)) > slices - 4
@@ -94,7 +96,7 @@ def test_hosts_divide_an_epoch(folder, reader, monkeypatch):
 def test_inputs_are_ordered_normalised_and_filled_up(folder, reader):
     rows = np.array([5, 1, 2])
     places = grey.places(folder, ["test"] * 3, rows)
-    ((images, real),) = loader.input_batches(reader, places, "imagenet", 4)
+    ((images, real),) = loader.input_batches(reader, places, normalisation="imagenet", batch_size=4)
     assert real == 3
     assert images.shape == (4, SIZE, SIZE, 3)
     np.testing.assert_array_equal(images[3], images[0])

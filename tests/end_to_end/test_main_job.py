@@ -17,9 +17,11 @@ import pandas as pd
 import pytest
 
 from configs import smoke
-from hemojax.benchmark import localization
+from hemojax import results
 from hemojax.errors import UserError
-from hemojax.reporting import tables
+from hemojax.run import Run
+from hemojax.tasks.bench import bench
+from hemojax.tasks.export import export
 from hemojax.training import loop
 
 ROOT = Path(__file__).parents[2]
@@ -70,8 +72,8 @@ def test_results_are_complete(workdir):
     areas = (counts["tp"] + counts["fn"]).groupby([counts["case"], counts["slice"], counts["mask"]]).nunique()
     assert (areas == 1).all()
     assert counts.loc[counts["threshold"] == np.float32(0.5), "box_tp"].notna().all()
-    results = workdir / "results"
-    maps, curves, lesions = (tables.read_table(results / f"{name}.parquet") for name in ("maps", "curves", "lesions"))
+    folder = workdir / "results"
+    maps, curves, lesions = (results.read_table(folder / f"{name}.parquet") for name in ("maps", "curves", "lesions"))
     assert len(maps) * 51 == len(counts)
     assert (maps["otsu_tp"] + maps["otsu_fn"]).gt(0).eq(maps["auroc"].notna()).all()
     assert curves["inside"].map(len).eq(1024).all()
@@ -80,8 +82,8 @@ def test_results_are_complete(workdir):
     assert (summed["inside"].map(sum) + summed["outside"].map(sum)).sort_index().eq(pixels.sort_index()).all()
     assert set(lesions["case"]) == set(counts["case"])
     for name in ("summary.md", "summary.csv", "chosen.json", "run.json", "figures/dice_haemorrhage.png"):
-        assert (results / name).stat().st_size > 100
-    assert json.loads((results / "run.json").read_text())["versions"]["jax"]
+        assert (folder / name).stat().st_size > 100
+    assert json.loads((folder / "run.json").read_text())["versions"]["jax"]
 
 
 def test_events_and_lines_of_every_step(workdir):
@@ -169,10 +171,10 @@ def test_the_exported_weights_are_those_of_the_best_checkpoint(workdir, tmp_path
     assert done.returncode == 0, done.stderr[-2000:]
     config = smoke.get_config()  # the run's own, whatever the command line says
     config.model.weights = str(workdir / "weights.safetensors")
-    exported, (_, best) = loop.initial_variables(config), loop.best_variables(config, workdir)
+    exported, best = loop.initial_variables(config), loop.trained(Run(config, workdir)).variables
     assert jax.tree.all(jax.tree.map(np.array_equal, exported, best))
     with pytest.raises(UserError, match="no such file"):
-        localization.export(config, tmp_path)
+        export(config, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +215,7 @@ def test_a_mistaken_name_is_refused_before_any_work(tmp_path, section, option, v
     config = smoke.get_config()
     config[section][option] = value
     with pytest.raises(UserError, match=re.escape(line)):
-        localization.bench(config, tmp_path)
+        bench(config, tmp_path)
     assert not (tmp_path / "records").exists()
     assert not (tmp_path / "phantom").exists()
 

@@ -1,5 +1,4 @@
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -102,18 +101,6 @@ def test_without_boxes_on_a_side_there_is_no_hit():
 def test_boxes_are_cut_to_the_image():
     counts = boxes.compare_boxes(np.array([[-3, -3, 2, 2]]), np.array([[0, 0, 2, 99]]), (4, 4))
     assert counts == boxes.BoxCounts(tp=4, fp=0, fn=4, loose=True, strict=True, best=0.5)
-
-
-def test_max_box_accuracy_of_a_worked_example():
-    # IoUs of two slices at two thresholds; each delta takes the threshold that suits it.
-    rows = [(0.5, 0.75), (0.5, 0.2), (float(boxes.BOX_THRESHOLDS[2]), 0.4), (float(boxes.BOX_THRESHOLDS[2]), 0.35)]
-    table = pd.DataFrame(rows, columns=["threshold", "box_best"]).astype(np.float32)
-    table = table.assign(split="test", mask="lesion", stage="stage2", method="gradcam", seed=0)
-    elsewhere = table.assign(threshold=overlap.THRESHOLDS[1], box_best=np.float32(1))  # no threshold of the sweep
-    without = table.assign(box_best=np.float32(np.nan))
-    (row,) = boxes.max_box_accuracy(pd.concat([table, elsewhere, without])).itertuples()
-    assert row.max_box_accuracy == pytest.approx((1.0 + 0.5 + 0.5) / 3)  # IoU 0.3, 0.5, 0.7
-    assert boxes.max_box_accuracy(without).empty
 
 
 def test_the_boxes_thresholds_are_among_all():

@@ -5,10 +5,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import peer
 import pytest
-from models import pictures
-from peer import torch
+from models import peer, pictures
+from models.peer import torch
 
 from hemojax import models
 from hemojax.models import pretrained

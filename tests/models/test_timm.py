@@ -2,9 +2,9 @@
 
 from functools import partial
 
-import peer
 import pytest
-from peer import torch
+from models import peer
+from models.peer import torch
 
 from hemojax import models
 

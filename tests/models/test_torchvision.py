@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import peer
 import pytest
-from peer import torch
+from models import peer
+from models.peer import torch
 
 from hemojax import models
 from hemojax.models.efficientnet import EfficientNet, StageSpec
@@ -16,7 +16,7 @@ from hemojax.models.efficientnet import EfficientNet, StageSpec
 pytestmark = pytest.mark.peers
 torchvision = pytest.importorskip("torchvision", reason="needs requirements-compare.txt (torchvision)")
 efficientnet = torchvision.models.efficientnet
-stage_modules = pytest.importorskip("hemojax.benchmark.peers").stage_modules
+stage_modules = pytest.importorskip("hemojax.speed.networks_torch").stage_modules
 
 
 def their_network(name):

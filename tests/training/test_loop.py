@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 from data.folders import generic
 
-from configs import base
 from hemojax import models
+from hemojax.config import defaults
 from hemojax.data import grey, loader, records
 from hemojax.data.datasets import LAYOUTS
 from hemojax.models.resnet import ResNet
+from hemojax.run import Run
 from hemojax.training import loop
 
 
@@ -28,7 +29,7 @@ class NoCheckpoints:
 
 
 def config():
-    made = base.get_config()
+    made = defaults()
     made.data.size = 32
     made.train.update({"epochs": 2, "batch": 2, "log_steps": 3})
     made.model.name = "small"
@@ -63,7 +64,7 @@ def test_steps_are_fetched_at_the_logs_interval_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "device_get", counting)
     monkeypatch.setattr(loop, "Checkpoints", NoCheckpoints)
     (tmp_path / "work").mkdir()
-    loop.train(made, reader, tmp_path / "work")
+    loop.train(Run(made, tmp_path / "work"), reader)
     whole, rest = divmod(per_epoch, 3)
     expected = [3] * whole + [rest] * (rest > 0)
     assert [number for number in fetched if number] == 2 * expected

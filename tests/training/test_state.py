@@ -2,20 +2,20 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from configs import base
+from hemojax.config import defaults
 from hemojax.errors import UserError
 from hemojax.training import state
 
 
 def test_an_unknown_optimizer_is_refused():
-    train = base.get_config().train
+    train = defaults().train
     train.optimizer = "sgd"
     with pytest.raises(UserError, match="optimizer=sgd: the optimisers are adam and adamw"):
         state.optimizer(train, 10)
 
 
 def test_adamw_warms_up_and_ends_at_zero():
-    train = base.get_config().train
+    train = defaults().train
     train.weight_decay, train.warmup = 0.0, 0.25
     optimiser = state.optimizer(train, 100)
     params = {"w": jnp.ones(1)}
@@ -31,7 +31,7 @@ def test_adamw_warms_up_and_ends_at_zero():
 
 
 def test_adam_keeps_its_rate():
-    train = base.get_config().train
+    train = defaults().train
     train.optimizer = "adam"
     params = {"w": jnp.ones(1)}
     optimiser: optax.GradientTransformation = state.optimizer(train, 5)

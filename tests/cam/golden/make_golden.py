@@ -18,13 +18,13 @@ import pytorch_grad_cam as pgc
 import torch
 from torch import nn
 
-from hemojax.benchmark import cam_peers
+from hemojax.speed import cams_torch
 
 FILE = Path(__file__).with_name("pytorch_grad_cam.npz")
 SIZE = (16, 24)  # not square, to tell height from width
 WIDTHS = (5, 6, 7)
 LABELS, SIGNS = (1, 2), (1.0, -1.0)
-METHODS = {name.removesuffix("_pgc"): method for name, method in cam_peers.METHODS.items()}
+METHODS = {name.removesuffix("_pgc"): method for name, method in cams_torch.METHODS.items()}
 
 
 class Toy(nn.Module):
@@ -74,7 +74,7 @@ def explained(method, network, module, images, targets):
     """The library's raw and final maps; its ScoreCAM's with half-pixel centres."""
     half_pixel = partial(nn.Upsample, mode="bilinear", align_corners=False)
     with mock.patch("torch.nn.UpsamplingBilinear2d", half_pixel):
-        return cam_peers.explained(method, network, module, images, targets)
+        return cams_torch.explained(method, network, module, images, targets)
 
 
 def make():

@@ -18,8 +18,8 @@ import torchvision
 from make_golden import default_dtype, explained
 
 from hemojax import models
-from hemojax.benchmark import cam_peers
-from hemojax.benchmark.peers import stage_modules
+from hemojax.speed import cams_torch
+from hemojax.speed.networks_torch import stage_modules
 
 FILE = Path(__file__).with_name("networks.npz")
 
@@ -40,10 +40,10 @@ def maps(name, outputs, stage, method, dtype):
     made, modules, images = network(name, outputs, dtype)
     targets = [lambda logits, label=label: logits[label] for label in networks.LABELS[outputs]]
     with default_dtype(dtype):
-        return explained(cam_peers.METHODS[method], made, modules[stage], images, targets)
+        return explained(cams_torch.METHODS[method], made, modules[stage], images, targets)
 
 
-def make(cases=networks.CASES, methods=tuple(cam_peers.METHODS)):
+def make(cases=networks.CASES, methods=tuple(cams_torch.METHODS)):
     """All arrays by name."""
     arrays = {}
     for name, outputs in cases:

@@ -1,0 +1,101 @@
+"""The command line: `hemojax --config=bench`, which is `python main.py --config=configs/bench.py` of a checkout."""
+
+import difflib
+import importlib
+import pkgutil
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from hemojax import files, huge_pages, tasks
+from hemojax.errors import UserError, check_name
+
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "The run's config: a file, or the name of a built-in one (bench, smoke, ...), e.g. bench:resnet50."
+)
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder for everything that is written; default: runs/<config.name>.")
+DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other hosts of this run (jax.distributed.initialize).")
+COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of the first host, where JAX cannot find it.")
+HOSTS = flags.DEFINE_integer("hosts", None, "How many hosts there are, with --coordinator.")
+HOST = flags.DEFINE_integer("host", None, "This host's number from 0, with --coordinator.")
+flags.mark_flag_as_required("config")
+
+TASKS = tuple(module.name for module in pkgutil.iter_modules(tasks.__path__))
+"""What `config.task` may name: a module of `hemojax.tasks`, imported when it is needed, with a function of its name."""
+
+
+def run() -> None:
+    """Run what the command line asks for, and exit."""
+    huge_pages.ask()
+    app.run(main, flags_parser=parse)
+
+
+def main(argv: list[str]) -> None:
+    """Run the config's task."""
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)
+    try:
+        if len(argv) > 1:
+            raise UserError(f"'{argv[1]}' is no option; options start with --")
+        config = CONFIG.value
+        check_name(config.task, TASKS, "task")
+        for option, value in (options(config) | {"workdir": WORKDIR.value}).items():
+            files.refuse_address(option, value)
+        importlib.import_module("hemojax.compilation").keep_programs()
+        if DISTRIBUTED.value:
+            devices = importlib.import_module("hemojax.devices")
+            devices.join_hosts(COORDINATOR.value, HOSTS.value, HOST.value)
+        task = getattr(importlib.import_module(f"hemojax.tasks.{config.task}"), config.task)
+        task(config, Path(WORKDIR.value or Path("runs") / config.name))
+    except UserError as error:
+        sys.exit(f"hemojax: {error}")
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Parse the flags; an unknown config option is refused by name, with the nearest one named."""
+    argv = [_located(word, before) for before, word in zip(["", *argv], argv, strict=False)]
+    try:
+        rest = flags.FLAGS(argv)
+        options(CONFIG.value)
+        return rest
+    except (AttributeError, KeyError):
+        # ml_collections raises these for an option that the config does not have, without its whole name.
+        given = [word.lstrip("-").split("=")[0] for word in argv[1:] if word.startswith("-")]
+        path = next(word.split("=", 1)[1] for word in argv if word.lstrip("-").startswith("config="))
+        known = options(runpy.run_path(path.split(":")[0])["get_config"]())
+        wrong = next(name for name in given if name.startswith("config.") and name not in known)
+        nearest = difflib.get_close_matches(wrong, known, n=1, cutoff=0)[0]
+        sys.exit(f"hemojax: no option --{wrong}: did you mean --{nearest}?")
+    except (flags.Error, OSError, TypeError, ValueError) as error:
+        sys.exit(f"hemojax: {' '.join(str(error).split())}")
+
+
+def built_in() -> dict[str, Path]:
+    """The built-in configs by name: `configs/` of the checkout, which is `hemojax/configs/` once installed."""
+    package = Path(__file__).parent
+    folder = next(path for path in (package / "configs", package.parent / "configs") if path.is_dir())
+    return {path.stem: path for path in sorted(folder.glob("*.py"))}
+
+
+def _located(word: str, before: str) -> str:
+    """A word of the command line; where it names a built-in config, with that config's path."""
+    flag, given = ("", word) if before in ("-config", "--config") else word.partition("config=")[::2]
+    if given == word or flag in ("-", "--"):
+        name, colon, argument = given.partition(":")
+        path = built_in().get(name)
+        if path is not None and not Path(name).exists():
+            return f"{word.removesuffix(given)}{path}{colon}{argument}"
+    return word
+
+
+def options(config: ConfigDict, prefix: str = "config") -> dict[str, Any]:
+    """Every option of a config as it is written on the command line, and its value."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{prefix}.{key}"
+        found |= options(value, name) if isinstance(value, ConfigDict) else {name: value}
+    return found

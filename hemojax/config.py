@@ -1,0 +1,108 @@
+"""The defaults that every run shares.
+
+A config file takes them and changes what is its own; each option can be set on the command line too:
+`--config.model.name=resnet50`.
+"""
+
+from ml_collections import ConfigDict
+
+
+def defaults() -> ConfigDict:
+    """All options and what they are where nobody says."""
+    config = ConfigDict()
+    config.name = "base"  # the run's name in the tables, and its folder under runs/
+    config.task = "bench"  # bench | train | explain | report | export | speed
+    config.seed = 0
+
+    data = config.data = ConfigDict()
+    data.layout = "generic"  # generic | hemorica | phantom
+    data.root = ""  # folder of the data set; a phantom is generated there (default: in the workdir)
+    data.labels = ("any",)  # a logit each: any, or EPH, SDH, SAH, IPH, IVH
+    data.masks = ConfigDict({"haemorrhage": (1, 2, 3, 4, 5)})  # what CAMs are scored against: name -> mask integers
+    data.subtypes = ConfigDict({"EPH": (1,), "IPH": (2,), "IVH": (3,), "SAH": (4,), "SDH": (5,)})  # BHSD's integers
+    data.fractions = ConfigDict({"train": 0.6, "validation": 0.15, "test": 0.25})  # patients without a given split
+    data.size = 192  # side of the network's input, in pixels
+    data.windows = ((40.0, 80.0),)  # centre and width of each channel, in HU
+    data.per_slice_minmax = False  # stretch each windowed slice to its own minimum and maximum
+    # imagenet | air_zero (no mean: air is 0, as is the padding of convolutions) | tensorflow (for Lite0's weights)
+    data.normalisation = "imagenet"
+    # Of a GPU's or TPU's memory: slices that fit stay there, others are read when they are needed.
+    data.device_share = 0.3
+    data.augmentation = ConfigDict(
+        {"flip_i": 0.5, "flip_j": 0.5, "affine": 0.5, "shift": 0.05, "scale": 0.1, "rotate": 15.0}
+    )
+    data.phantom = ConfigDict({"cases": 60, "size": 128, "slices": 14})
+
+    model = config.model = ConfigDict()
+    model.name = "resnet18"  # a key of hemojax.models.MODELS
+    model.weights = ""  # PyTorch weights to start from: a .pth, .pt or .safetensors file, or "imagenet"
+    model.dtype = "float32"  # of the computation: bfloat16 on a GPU or TPU
+
+    train = config.train = ConfigDict()
+    train.epochs = 20
+    train.batch = 16  # over all devices of all hosts
+    train.optimizer = "adamw"  # adamw (warm-up, then cosine) | adam (constant rate)
+    train.learning_rate = 1e-3
+    train.warmup = 0.3  # share of the steps
+    train.weight_decay = 1e-2
+    train.log_steps = 50  # steps after which figures are fetched from the device and written
+    train.positive_weight = 1.0  # weight of a positive label in the loss; 0 balances the training labels
+
+    cam = config.cam = ConfigDict()
+    cam.methods = (
+        "gradcam",
+        "hirescam",
+        "gradcam_elementwise",
+        "gradcam++",
+        "xgradcam",
+        "layercam",
+        "eigencam",
+        "eigengradcam",
+        "ablationcam",
+        "scorecam",
+        "randomcam",
+    )
+    cam.stages = ("stage1", "stage2", "stage3", "stage4")  # and inner taps of EfficientNets: stage2/expand
+    cam.target = "ground_truth"  # ground_truth | predicted | a label of data.labels
+    cam.random_seeds = 10
+    cam.batch = 0  # slices at once; 0: what the devices' memory allows, 16 on a CPU
+    cam.chunk = 0  # ablated or masked inputs at once and device; 0: what its memory allows, 64 on a CPU
+    # Costly methods on fewer slices of each split and fewer stages: 0 slices means all, no stage means all.
+    cam.scorecam = ConfigDict({"slices": 16, "stages": ("stage2",)})
+    cam.ablationcam = ConfigDict({"slices": 0, "stages": ()})
+    cam.ablationcam_pgc = ConfigDict({"slices": 0, "stages": ()})  # as pytorch-grad-cam computes it; not in methods
+    for name in ("reciprocam", "cfdcam", "sscam", "iscam", "groupcam", "opticam"):  # not in methods
+        cam[name] = ConfigDict({"slices": 16, "stages": ()})
+
+    evaluation = config.eval = ConfigDict()
+    evaluation.batch = 32
+    evaluation.size = 192  # side of the grid on which pixels are counted
+    evaluation.gallery = 3  # slices of each kind (typical, best, worst) in the gallery
+    evaluation.protocol = "hemojax"  # or hemorica_paper: t = 0.5, on TP + FP + FN slices
+    evaluation.sanity = ConfigDict({"slices": 16})  # of which maps of a randomised network are made; 0: none
+    faithfulness = evaluation.faithfulness = ConfigDict()
+    # Test slices on which each method's faithfulness is measured, as many as costly methods explain; 0: it is not.
+    faithfulness.slices = 16
+    faithfulness.steps = 16  # of the insertion and deletion curves
+    faithfulness.blur = 10.0  # where insertion begins: standard deviation of the Gaussian, in pixels of the input
+
+    explain = config.explain = ConfigDict()
+    explain.scans = ""  # a folder of .nii.gz files, or one file
+    explain.mask = ""  # whose choice on validation to use: a name of data.masks (default: the first)
+    explain.method = ""  # default: the one chosen on validation, and so its stage and threshold
+    explain.stage = ""
+    explain.threshold = -1.0
+
+    speed = config.speed = ConfigDict()
+    speed.what = "networks"  # networks | layers | forms | cams | metrics | input
+    speed.networks = ("resnet18", "resnet50", "efficientnet_v2_s")
+    speed.workloads = ("forward", "gradients", "training")  # of networks; gradients: of every stage
+    speed.requests = ()  # of cams: names in the table (default: all)
+    speed.batch = 32
+    speed.size = 224
+    speed.cam_batch = 16  # of cams: images at once, where no peer needs minutes for one
+    speed.dtypes = ("float32",)  # and bfloat16, beside which PyTorch has its autocast
+    speed.rounds = 7
+    speed.slices = 20  # of metrics, 66 maps each
+    speed.map_size = 512  # of metrics
+    return config

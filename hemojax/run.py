@@ -1,0 +1,137 @@
+"""A run: its config, its folder with the paths in it, and, once trained, its network's variables."""
+
+import dataclasses
+import json
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from hemojax import devices, models, results
+from hemojax.errors import UserError
+from hemojax.models.staged import StagedNetwork
+from hemojax.network import Variables
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy", "nibabel")
+FIXED_SECTIONS = ("name", "seed", "data", "model", "train")
+"""What the records and the weights depend on; the rest may change between runs in one folder."""
+FREE_OPTIONS = ("data.masks.", "data.device_share", "train.log_steps")
+"""Of these sections: what neither depends on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a run was asked for, and where its files are.
+
+    Attributes:
+        config: the run's config, see `hemojax.config.defaults` and `checks.checked`.
+        workdir: the folder of everything that it writes.
+    """
+
+    config: ConfigDict
+    workdir: Path
+
+    @property
+    def records(self) -> Path:
+        """The prepared data set, see `data.records`."""
+        return self.workdir / "records"
+
+    @property
+    def checkpoints(self) -> Path:
+        """See `training.checkpoints`."""
+        return self.workdir / "checkpoints"
+
+    @property
+    def maps(self) -> Path:
+        """Heat maps, a folder a job, see `benchmark.stored_maps`."""
+        return self.workdir / "maps"
+
+    @property
+    def results(self) -> Path:
+        """The result tables, see `hemojax.results`, and what is made of them."""
+        return self.workdir / "results"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedRun(Run):
+    """A run whose network was trained.
+
+    Attributes:
+        network: the classifier.
+        variables: of the network, after its best epoch.
+        epoch: the number of that epoch.
+    """
+
+    network: StagedNetwork
+    variables: Variables
+    epoch: int
+
+
+def create_network(config: ConfigDict, axis_name: str | None = None) -> StagedNetwork:
+    """The config's network with a logit for each label.
+
+    Args:
+        config: the run's config.
+        axis_name: of the devices over which batch norm shares its statistics, or None.
+    """
+    return models.create(
+        config.model.name, len(config.data.labels), dtype=jnp.dtype(config.model.dtype), axis_name=axis_name
+    )
+
+
+def guard(run: Run) -> None:
+    """Refuse a folder that holds another run.
+
+    Raises:
+        UserError: the folder holds a run with other options for data, model or training.
+    """
+    path = run.results / "run.json"
+    if path.exists():
+        before, now = (_fixed(options) for options in (results.read_json(path)["config"], _options(run.config)))
+        for name in sorted(before.keys() | now.keys()):
+            if before.get(name) != now.get(name):
+                raise UserError(
+                    f"{run.workdir}: holds a run with {name}={before.get(name)}, not {now.get(name)}; "
+                    "name another --workdir or delete this one"
+                )
+
+
+def describe(run: Run) -> None:
+    """Write config, package versions, device and seed to `<workdir>/results/run.json`."""
+    if devices.is_first_host():
+        described = {
+            "config": _options(run.config),
+            "versions": {name: metadata.version(name) for name in PACKAGES} | {"python": sys.version.split()[0]},
+            "device": devices.described(),
+            "seed": run.config.seed,
+        }
+        results.write_json(run.results / "run.json", described)
+
+
+def stored(workdir: Path) -> Run:
+    """The run that a folder holds, with the config that it was trained with.
+
+    Raises:
+        UserError: there is none.
+    """
+    run = Run(ConfigDict(), workdir)
+    return dataclasses.replace(run, config=ConfigDict(results.read_json(run.results / "run.json")["config"]))
+
+
+def _options(config: ConfigDict) -> dict[str, Any]:
+    return json.loads(config.to_json_best_effort())
+
+
+def _fixed(options: dict[str, Any]) -> dict[str, Any]:
+    flat = _flat({section: values for section, values in options.items() if section in FIXED_SECTIONS})
+    return {name: value for name, value in flat.items() if not name.startswith(FREE_OPTIONS)}
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

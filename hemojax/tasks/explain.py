@@ -1,0 +1,203 @@
+"""The study's product: slice probabilities, heat maps, masks and boxes for scans that nobody has annotated."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from absl import logging
+from jaxtyping import Float, Int16
+from ml_collections import ConfigDict
+from nibabel.nifti1 import Nifti1Image
+from scipy import special
+
+from hemojax import devices, results
+from hemojax.batches import in_batches
+from hemojax.cam import engine, postprocess, random, targets
+from hemojax.checks import sized
+from hemojax.data import case, grey, hounsfield
+from hemojax.data.datasets import generic
+from hemojax.errors import UserError, check_name
+from hemojax.metrics import boxes
+from hemojax.progress import Progress
+from hemojax.reporting import figures, scan_files
+from hemojax.run import TrainedRun, stored
+from hemojax.training import loop, predict
+
+
+class Choice(NamedTuple):
+    """Which heat map, and where it is cut: mask = heat > threshold."""
+
+    method: str
+    stage: str
+    threshold: float
+
+
+class Scan(NamedTuple):
+    """A scan as it was given.
+
+    Attributes:
+        name: of its file, without its ending.
+        hu: its volume.
+        image: with its grid.
+    """
+
+    name: str
+    hu: Int16[np.ndarray, "h w n"]
+    image: Nifti1Image
+
+
+class Found(NamedTuple):
+    """What was found in one scan, on its own grid.
+
+    Attributes:
+        logits: of each slice and label.
+        heat: in [0, 1]; 0 on slices that the classifier calls negative.
+    """
+
+    logits: Float[np.ndarray, "n l"]
+    heat: Float[np.ndarray, "h w n"]
+
+
+def explain(config: ConfigDict, workdir: Path) -> None:
+    """Explain the scans of `config.explain.scans` with the run in `workdir`.
+
+    Writes to `<workdir>/explain/`: for each scan `<scan>_heat.nii.gz`, `<scan>_mask.nii.gz` (on the scan's own grid
+    and affine) and `<scan>_montage.png`; for all of them `probabilities.csv`, `boxes.csv` and `boxes.coco.json`. A
+    slice is positive if a label's probability is above 0.5, and then explained for its most probable label.
+
+    Raises:
+        UserError: the run or the scans are missing; or some scans could not be read (after all others are done).
+    """
+    if not config.explain.scans:
+        raise UserError("name a folder of .nii.gz files, or one file: --config.explain.scans=PATH")
+    path = Path(config.explain.scans)
+    scans = {path.name.removesuffix(".gz").removesuffix(".nii"): path} if path.is_file() else generic.scans(path)
+    run = loop.trained(stored(workdir))
+    choice = choose(config.explain, run)
+    cam = sized(config.cam, run.network, run.config.data)
+    find = build(run, choice, batch=cam.batch, chunk=cam.chunk)
+    output = workdir / "explain"
+    probabilities, found_boxes, shapes, failures = [], [], {}, []
+    with Progress("explaining", len(scans)) as progress:
+        for name, scan in scans.items():
+            try:
+                array, image = case.read_nifti(scan)
+                hu = case.check_hu(scan, array)
+            except case.CaseError as error:
+                logging.error("%s", error)
+                failures.append(str(error))
+                continue
+            read = Scan(name, hu, image)
+            found = find(read)
+            probability = special.expit(found.logits.astype(np.float64))
+            mask = found.heat > np.float32(choice.threshold)
+            table = _boxes(name, found.heat, mask)
+            _write_scan(output, read, found.heat, mask=mask, probability=probability)
+            shapes[name] = hu.shape
+            found_boxes.append(table)
+            columns = dict(zip(run.config.data.labels, probability.T, strict=True))
+            probabilities.append(pd.DataFrame({"scan": name, "slice": range(hu.shape[2]), **columns}))
+            positive = int((probability > 0.5).any(axis=1).sum())
+            progress.line(f"{name}: {positive} of {hu.shape[2]} slices positive, {len(table)} boxes")
+            progress.advance()
+    if probabilities:
+        all_boxes = pd.concat(found_boxes, ignore_index=True)
+        results.write_text(output / "probabilities.csv", pd.concat(probabilities).to_csv(index=False))
+        scan_files.write_boxes(output / "boxes.csv", all_boxes)
+        results.write_json(output / "boxes.coco.json", scan_files.coco(all_boxes, shapes))
+        results.write_json(output / "explain.json", choice._asdict())
+    if failures:
+        raise UserError(f"{len(failures)} of {len(scans)} scans could not be explained: {'; '.join(failures)}")
+
+
+def choose(options: ConfigDict, run: TrainedRun) -> Choice:
+    """Method, stage and threshold: what the options name, and for the rest what was chosen on validation.
+
+    Raises:
+        UserError: the options name only a part, and not the chosen method and stage; or a stage that the network does
+            not have; or nothing was chosen yet.
+    """
+    stage = options.stage and run.network.resolve(options.stage)
+    if options.method and stage and options.threshold >= 0:
+        return Choice(options.method, stage, options.threshold)
+    chosen = results.read_json(run.results / "chosen.json")
+    mask = options.mask or next(iter(chosen))
+    check_name(mask, chosen, "explain.mask")
+    best = chosen[mask]["pixels"]
+    if (options.method or best["method"], stage or best["stage"]) != (best["method"], best["stage"]):
+        raise UserError(
+            "--config.explain: another method or stage than the chosen "
+            f"{best['method']} at {best['stage']} needs all of method, stage and threshold"
+        )
+    return Choice(best["method"], best["stage"], options.threshold if options.threshold >= 0 else best["threshold"])
+
+
+def build(run: TrainedRun, choice: Choice, *, batch: int, chunk: int) -> Callable[[Scan], Found]:
+    """The function from a scan to what is found in it.
+
+    Args:
+        run: whose network it is.
+        choice: method, stage and threshold.
+        batch: slices at once.
+        chunk: ablated or masked inputs at once.
+    """
+    mesh = devices.mesh()
+    batch = devices.whole_batch(batch)
+    data, variables, infer = run.config.data, run.variables, predict.build(run.network)
+    maps = engine.build(run.network, (choice.method,), (choice.stage,), seeds=1, chunk=chunk, mesh=mesh)
+
+    def find(scan: Scan) -> Found:
+        hu, side = scan.hu, max(scan.hu.shape[:2])
+        slices = [grey.from_hu(hu[..., n], data) for n in range(hu.shape[2])]
+        images = np.stack([hounsfield.normalise(image, data.normalisation) for image in slices])
+        parts = in_batches(len(images), batch)
+        logits = np.concatenate([np.asarray(infer(variables, images[at]))[:n] for at, n in parts])
+        positive = np.flatnonzero((logits > 0).any(axis=1))
+        heat = np.zeros(hu.shape, np.float32)
+        identities = np.array([random.identity(scan.name, n) for n in range(hu.shape[2])])
+        for places, n in in_batches(len(positive), batch):
+            at = positive[places]
+            explanation = maps(variables, images[at], targets.predicted(logits[at]), identities[at])
+            found = explanation.maps[choice.stage, choice.method]
+            found = found.reshape(batch, *found.shape[-2:])
+            full = jax.vmap(lambda m: postprocess.full_heat(m, (side, side)))(jnp.asarray(found))
+            for k in range(n):
+                heat[..., at[k]] = hounsfield.crop_square(np.asarray(full[k], np.float32), hu.shape[:2])
+        return Found(logits, heat)
+
+    return find
+
+
+def _boxes(name: str, heat: Float[np.ndarray, "h w n"], mask: np.ndarray) -> pd.DataFrame:
+    """One box for each 8-connected component of each slice; its score is the highest heat inside."""
+    slices, found, scores = [], [], []
+    for n in range(mask.shape[2]):
+        for box in boxes.component_boxes(mask[..., n]):
+            i0, j0, i1, j1 = box
+            slices.append(n)
+            found.append(box)
+            scores.append(float(heat[i0:i1, j0:j1, n].max()))
+    return scan_files.boxes_rows(
+        name, np.array(slices, np.int64), np.array(found, np.int64).reshape(-1, 4), np.array(scores, np.float64)
+    )
+
+
+def _write_scan(
+    output: Path,
+    scan: Scan,
+    heat: Float[np.ndarray, "h w n"],
+    *,
+    mask: np.ndarray,
+    probability: Float[np.ndarray, "n l"],
+) -> None:
+    name, highest = scan.name, probability.max(axis=1)
+    scan_files.write_heat(output / f"{name}_heat.nii.gz", heat, scan.image)
+    scan_files.write_mask(output / f"{name}_mask.nii.gz", mask, scan.image)
+    figure = scan_files.montage(
+        name, scan.hu, heat=heat, mask=mask, probability=highest, positive=highest > 0.5, affine=scan.image.affine
+    )
+    figures.write_figure(output / f"{name}_montage.png", figure)

@@ -1,0 +1,28 @@
+import pytest
+
+from configs import smoke
+from hemojax.checks import checked
+from hemojax.errors import UserError
+from hemojax.run import TrainedRun, create_network
+from hemojax.tasks import explain
+
+
+def test_stages_by_other_names_become_the_networks_own():
+    config = smoke.get_config()
+    config.cam.stages = ("layer2", "stage2", "layer4")
+    config.cam.scorecam.stages = ("layer2",)
+    found = checked(config)
+    assert found.cam.stages == ("stage2", "stage4")
+    assert found.cam.scorecam.stages == ("stage2",)
+    assert config.cam.stages == ("layer2", "stage2", "layer4")
+    assert checked(found) == found
+
+
+def test_the_stage_to_explain_may_have_another_name(tmp_path):
+    config = smoke.get_config()
+    config.explain.update(method="gradcam", stage="layer3", threshold=0.5)
+    run = TrainedRun(config, tmp_path, create_network(config), {}, 1)
+    assert explain.choose(config.explain, run) == ("gradcam", "stage3", 0.5)
+    config.explain.stage = "layer9"
+    with pytest.raises(UserError, match="no stage 'layer9'; the stages are stem, stage1"):
+        explain.choose(config.explain, run)
