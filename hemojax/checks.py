@@ -6,12 +6,15 @@ from ml_collections import ConfigDict
 from hemojax import devices
 from hemojax.cam import engine, memory, targets
 from hemojax.data import hounsfield
-from hemojax.data.case import LABELS
+from hemojax.data.labels import LABELS
 from hemojax.errors import UserError, check_name
 from hemojax.models import pretrained
 from hemojax.network import Network
 from hemojax.run import create_network
 from hemojax.statistics.thresholds import PROTOCOLS
+from hemojax.training.state import OPTIMIZERS
+
+DTYPES = ("float32", "bfloat16")
 
 
 def checked(config: ConfigDict) -> ConfigDict:
@@ -22,6 +25,8 @@ def checked(config: ConfigDict) -> ConfigDict:
     """
     for label in config.data.labels:
         check_name(label, LABELS, "label")
+    check_name(config.model.dtype, DTYPES, "model.dtype")
+    check_name(config.train.optimizer, OPTIMIZERS, "train.optimizer")
     network = create_network(config)
     if config.model.weights:
         pretrained.locate(config.model.weights, config.model.name)

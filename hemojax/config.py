@@ -4,7 +4,13 @@ A config file takes them and changes what is its own; each option can be set on 
 `--config.model.name=resnet50`.
 """
 
+import itertools
+
 from ml_collections import ConfigDict
+
+from hemojax.data.labels import BHSD_SUBTYPES
+
+ANY_SUBTYPE = tuple(itertools.chain.from_iterable(BHSD_SUBTYPES.values()))
 
 
 def defaults() -> ConfigDict:
@@ -18,8 +24,8 @@ def defaults() -> ConfigDict:
     data.layout = "generic"  # generic | hemorica | phantom
     data.root = ""  # folder of the data set; a phantom is generated there (default: in the workdir)
     data.labels = ("any",)  # a logit each: any, or EPH, SDH, SAH, IPH, IVH
-    data.masks = ConfigDict({"haemorrhage": (1, 2, 3, 4, 5)})  # what CAMs are scored against: name -> mask integers
-    data.subtypes = ConfigDict({"EPH": (1,), "IPH": (2,), "IVH": (3,), "SAH": (4,), "SDH": (5,)})  # BHSD's integers
+    data.masks = ConfigDict({"haemorrhage": ANY_SUBTYPE})  # what CAMs are scored against: name -> mask integers
+    data.subtypes = ConfigDict(BHSD_SUBTYPES)  # the mask integers of each
     data.fractions = ConfigDict({"train": 0.6, "validation": 0.15, "test": 0.25})  # patients without a given split
     data.size = 192  # side of the network's input, in pixels
     data.windows = ((40.0, 80.0),)  # centre and width of each channel, in HU

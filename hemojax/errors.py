@@ -25,5 +25,5 @@ def check_name(name: str, known: Iterable[str], kind: str) -> None:
     """
     names = tuple(known)
     if name not in names:
-        nearest = get_close_matches(name, names, n=1, cutoff=0)[0]
-        raise UserError(f"no {kind} {name!r}: did you mean {nearest!r}? There are {', '.join(names)}")
+        nearest = "".join(f": did you mean {known!r}?" for known in get_close_matches(name, names, n=1, cutoff=0))
+        raise UserError(f"no {kind} {name!r}{nearest} There are {', '.join(names) or 'none'}")

@@ -24,5 +24,5 @@ def test_the_stage_to_explain_may_have_another_name(tmp_path):
     run = TrainedRun(config, tmp_path, create_network(config), {}, 1)
     assert explain.choose(config.explain, run) == ("gradcam", "stage3", 0.5)
     config.explain.stage = "layer9"
-    with pytest.raises(UserError, match="no stage 'layer9'; the stages are stem, stage1"):
+    with pytest.raises(UserError, match=r"no stage 'layer9': did you mean '.*'\? There are stem, stage1"):
         explain.choose(config.explain, run)

@@ -28,12 +28,12 @@ from hemojax.benchmark import stored_maps
 from hemojax.benchmark.explained import Explained, identities, images, spread, targets_of
 from hemojax.cam import engine, postprocess, targets
 from hemojax.cam.registry import costly
-from hemojax.cam.scores import at_least_float32
 from hemojax.compilation import Program
 from hemojax.data import hounsfield
 from hemojax.groups import images_at_once, map_in_groups
 from hemojax.metrics import faithfulness, road, robustness
 from hemojax.network import Network, Variables
+from hemojax.precision import at_least_float32
 from hemojax.progress import Progress
 from hemojax.run import TrainedRun
 

@@ -25,17 +25,11 @@ from hemojax.cam.masks import (
 from hemojax.cam.method import Inputs
 from hemojax.cam.perturbation import pgc_ablation
 from hemojax.cam.random import sample_keys
-from hemojax.cam.scores import (
-    Forward,
-    ablated_scores,
-    at_least_float32,
-    linear_ablated_scores,
-    position_scores,
-    scored,
-)
+from hemojax.cam.scores import Forward, ablated_scores, linear_ablated_scores, position_scores, scored
 from hemojax.cam.targets import AnyTarget
 from hemojax.groups import images_at_once, outputs_at_once
 from hemojax.network import Network, Variables
+from hemojax.precision import at_least_float32
 
 ABLATED = frozenset({"ablated_scores", "pgc_ablated_scores"})
 NOISY_IMAGES, NOISE_OF_IMAGES = 4, 0.3  # of Smooth GradCAM++, in units of the network's input

@@ -9,8 +9,9 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 from scipy import ndimage
 
-from hemojax.cam.scores import Forward, at_least_float32, scored, scores_of
+from hemojax.cam.scores import Forward, scored, scores_of
 from hemojax.cam.targets import AnyTarget
+from hemojax.precision import at_least_float32
 from hemojax.separable import filtered
 
 NOISY_MASKS, NOISE_OF_MASKS = 35, 2.0  # of SS-CAM

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from hemojax.cam.targets import AnyTarget, score
+from hemojax.precision import at_least_float32
 
 Forward = Callable[[Float[Array, "n ..."]], Float[Array, "n outputs"]]
 """A network, or what of it follows a stage."""
@@ -115,8 +116,3 @@ def scores_of(
 def scored(logits: Float[Array, "b outputs"], target: AnyTarget) -> Float[Array, " b"]:
     """The score of each image."""
     return jax.vmap(score)(at_least_float32(logits), target)
-
-
-def at_least_float32(values: Float[Array, "..."]) -> Float[Array, "..."]:
-    """The values as they are, or in float32: bfloat16 is the networks' alone."""
-    return values.astype(jnp.promote_types(values.dtype, jnp.float32))

@@ -11,13 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Int, Int8, Int16, Shaped, UInt16
 from nibabel.filebasedimages import ImageFileError
 
+from hemojax.data.labels import LABELS
 from hemojax.errors import UserError
-
-LABELS = ("any", "EPH", "SDH", "SAH", "IPH", "IVH")
-"""Columns of every label array. Values: 1 present, 0 absent, -1 not known."""
-
-BHSD_SUBTYPES = {"EPH": (1,), "IPH": (2,), "IVH": (3,), "SAH": (4,), "SDH": (5,)}
-"""Mask integers of the five subtypes in BHSD, which the phantom follows."""
 
 BOXED = 256
 """Added to the mask's integers inside the boxes that an expert drew; as a mask target it stands for these boxes."""

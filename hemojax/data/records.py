@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 import tensorflow_datasets as tfds
 
-from hemojax.data.case import LABELS, SPLITS, Case, drawn_in
+from hemojax.data.case import SPLITS, Case, drawn_in
+from hemojax.data.labels import LABELS
 from hemojax.errors import UserError
 from hemojax.progress import say
 

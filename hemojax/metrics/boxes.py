@@ -78,11 +78,6 @@ def _stack_boxes(padded: Bool[np.ndarray, "t h w_plus_2"]) -> list[Int[np.ndarra
     return np.split(boxes.T, np.searchsorted(of_mask, np.arange(1, number)))[:number]
 
 
-def box_counts(predicted: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> BoxCounts:
-    """Compares the component boxes of a predicted mask with those of the true mask."""
-    return compare_boxes(component_boxes(predicted), component_boxes(truth), truth.shape)
-
-
 def compare_boxes(
     predicted: Int[np.ndarray, "n 4"], truth: Int[np.ndarray, "m 4"], shape: tuple[int, ...]
 ) -> BoxCounts:

@@ -1,10 +1,12 @@
 """How well a binary classifier ranks and decides, from its logits. NaN where a figure is undefined, never a warning."""
 
-from typing import NamedTuple, SupportsInt
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from scipy import special, stats
+
+from hemojax.metrics.ratio import ratio
 
 Truth = Bool[np.ndarray, " n"] | Int[np.ndarray, " n"]
 """1 or True for a positive."""
@@ -67,25 +69,10 @@ def decisions(truth: Truth, logits: Float[np.ndarray, " n"], threshold: float = 
     tp, tn = np.count_nonzero(positive & called), np.count_nonzero(~positive & ~called)
     n_positive, n_called = np.count_nonzero(positive), np.count_nonzero(called)
     return {
-        "sensitivity": _ratio(tp, n_positive),
-        "specificity": _ratio(tn, len(positive) - n_positive),
-        "f1": _ratio(2 * tp, n_positive + n_called),
+        "sensitivity": float(ratio(tp, n_positive)),
+        "specificity": float(ratio(tn, len(positive) - n_positive)),
+        "f1": float(ratio(2 * tp, n_positive + n_called)),
     }
-
-
-def f1_threshold(truth: Truth, logits: Float[np.ndarray, " n"]) -> float:
-    """Finds the logit threshold with the best F1, for `decisions` on data that had no part in the choice.
-
-    It lies halfway between two neighbouring logits (below the lowest if all are to be called). Of equal F1 the
-    highest threshold is taken. NaN without a positive.
-    """
-    positive = np.asarray(truth, bool)
-    if not positive.any():
-        return float("nan")
-    values, tp, predicted = _cumulative(positive, logits)
-    best = int(np.argmax(2 * tp / (tp[-1] + predicted)))
-    below = values[best + 1] if best + 1 < len(values) else values[best] - 1
-    return float((values[best] + below) / 2)
 
 
 def reliability(truth: Truth, logits: Float[np.ndarray, " n"], bins: int = BINS) -> Reliability:
@@ -98,7 +85,7 @@ def reliability(truth: Truth, logits: Float[np.ndarray, " n"], bins: int = BINS)
     place = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], probability)
     cases = np.bincount(place, minlength=bins)
     sums = (np.bincount(place, weights, minlength=bins) for weights in (probability, np.asarray(truth, np.float64)))
-    return Reliability(cases, *(np.divide(s, cases, out=np.full(bins, np.nan), where=cases > 0) for s in sums))
+    return Reliability(cases, *(ratio(s, cases) for s in sums))
 
 
 def expected_calibration_error(truth: Truth, logits: Float[np.ndarray, " n"], bins: int = BINS) -> float:
@@ -124,7 +111,3 @@ def _cumulative(
     values, place = np.unique(-np.asarray(logits, np.float64), return_inverse=True)
     tp = np.cumsum(np.bincount(place, positive)).astype(np.int64)
     return -values, tp, np.cumsum(np.bincount(place))
-
-
-def _ratio(part: SupportsInt, whole: SupportsInt) -> float:
-    return int(part) / int(whole) if whole else float("nan")

@@ -5,9 +5,10 @@ axis. Counts of several maps may be added first; the curves are then pooled over
 """
 
 import numpy as np
-from jaxtyping import ArrayLike, Float32, Float64, Real
+from jaxtyping import Float32, Float64, Real
 
 from hemojax.metrics.overlap import LEVELS
+from hemojax.metrics.ratio import ratio
 
 AnyCounts = Real[np.ndarray, "*n levels"]
 
@@ -22,7 +23,7 @@ def auroc(inside: AnyCounts, outside: AnyCounts) -> Float64[np.ndarray, "*n"]:
     inside, outside = np.asarray(inside, np.float64), np.asarray(outside, np.float64)
     below = np.cumsum(outside, axis=-1) - outside / 2
     pairs = inside.sum(axis=-1) * outside.sum(axis=-1)
-    return _divide((inside * below).sum(axis=-1), pairs)
+    return ratio((inside * below).sum(axis=-1), pairs)
 
 
 def average_precision(inside: AnyCounts, outside: AnyCounts) -> Float64[np.ndarray, "*n"]:
@@ -33,8 +34,8 @@ def average_precision(inside: AnyCounts, outside: AnyCounts) -> Float64[np.ndarr
     inside, outside = np.asarray(inside, np.float64), np.asarray(outside, np.float64)
     tp = np.cumsum(inside[..., ::-1], axis=-1)
     predicted = tp + np.cumsum(outside[..., ::-1], axis=-1)
-    precision = np.divide(tp, predicted, out=np.zeros_like(tp), where=predicted > 0)
-    return _divide((inside[..., ::-1] * precision).sum(axis=-1), tp[..., -1])
+    precision = ratio(tp, predicted, empty=0.0)
+    return ratio((inside[..., ::-1] * precision).sum(axis=-1), tp[..., -1])
 
 
 def otsu_threshold(levels: AnyCounts) -> Float32[np.ndarray, "*n"]:
@@ -52,10 +53,5 @@ def otsu_threshold(levels: AnyCounts) -> Float32[np.ndarray, "*n"]:
     high = low[..., -1:] - low
     # Between the parts: low * high * (difference of their means)**2, over one denominator.
     gap = np.square(moment * high - (moment[..., -1:] - moment) * low)
-    parted = np.divide(gap, low * high, out=np.zeros_like(gap), where=low * high > 0)
+    parted = ratio(gap, low * high, empty=0.0)
     return np.asarray(np.where(parted.any(axis=-1), middle[parted.argmax(axis=-1)], 1.0), np.float32)
-
-
-def _divide(part: ArrayLike, whole: ArrayLike) -> Float64[np.ndarray, "*n"]:
-    part, whole = np.asarray(part), np.asarray(whole)
-    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Float32, Float64, Int32
 
+from hemojax.metrics.ratio import ratio
+
 AnyArray = Array | np.ndarray
 
 THRESHOLDS: Float32[np.ndarray, "51"] = np.sort(np.append(np.linspace(0.1, 0.9, 50), 0.5)).astype(np.float32)
@@ -72,13 +74,6 @@ def count(
     return Counts(tp=inside, fp=outside, fn=at_least[1, 0] - inside), Levels(inside=levels[1], outside=levels[0])
 
 
-def threshold_counts(
-    heat: Float[AnyArray, "h w"], mask: Bool[AnyArray, "h w"], thresholds: Float[np.ndarray, " t"]
-) -> Counts:
-    """The first part of `count`."""
-    return count(heat, mask, thresholds)[0]
-
-
 def _level(values: Float[AnyArray, "*n"], xp: Any) -> Float[AnyArray, "*n"]:
     return xp.floor(xp.clip(values * np.float32(LEVELS), 0, LEVELS - 1))
 
@@ -106,4 +101,4 @@ def recall(tp: ArrayLike, fn: ArrayLike) -> Ratio:
 def _ratio(part: list[ArrayLike], whole: list[ArrayLike], empty: float) -> Ratio:
     # Summed as float64, which holds integers to 2**53: int32 counts of a whole data set may overflow.
     numerator, denominator = (np.sum(np.asarray(terms, np.float64), axis=0) for terms in (part, whole))
-    return np.divide(numerator, denominator, out=np.full(np.shape(denominator), empty), where=denominator > 0)
+    return ratio(numerator, denominator, empty)

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Int, Key
 
-from hemojax.cam.scores import at_least_float32
 from hemojax.groups import map_in_groups
 from hemojax.metrics.faithfulness import Score
+from hemojax.precision import at_least_float32
 
 PERCENTILES = (20.0, 40.0, 60.0, 80.0)
 NOISE = 0.01  # standard deviation of the noise on imputed pixels, in units of the network's input

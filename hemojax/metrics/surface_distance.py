@@ -49,8 +49,3 @@ def _distances(surface: Bool[np.ndarray, "h w n"], spacing: Spacing) -> Float64[
 def millilitres(mask: Bool[np.ndarray, "h w n"], spacing: Spacing) -> float:
     """The volume of a mask, mL."""
     return float(np.count_nonzero(mask) * np.prod(spacing) / 1000)
-
-
-def volume_error(predicted: Bool[np.ndarray, "h w n"], truth: Bool[np.ndarray, "h w n"], spacing: Spacing) -> float:
-    """The predicted volume less the true one, mL."""
-    return millilitres(predicted, spacing) - millilitres(truth, spacing)

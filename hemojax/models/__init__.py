@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from hemojax.errors import UserError
+from hemojax.errors import UserError, check_name
 from hemojax.models.efficientnet import LARGE, MEDIUM, SMALL, EfficientNet
 from hemojax.models.efficientnet_tf import BASE_3, EfficientNetLite, TimmEfficientNet
 from hemojax.models.resnet import ResNet
@@ -36,8 +36,7 @@ def create(name: str, outputs: int, **options: Any) -> StagedNetwork:
     Raises:
         UserError: the name is unknown, or the network has no such option.
     """
-    if name not in MODELS:
-        raise UserError(f"unknown network {name!r}; the networks are {', '.join(MODELS)}")
+    check_name(name, MODELS, "network")
     try:
         return MODELS[name](outputs=outputs, **options)
     except TypeError as error:

@@ -7,6 +7,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key, UInt32
 
 from hemojax.models.convolution import convolution
+from hemojax.precision import wide
 
 # torch.nn.init.kaiming_normal_(mode="fan_out"): a normal distribution that is not truncated
 kaiming_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -36,7 +37,7 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 co"]:
         """Convolves x."""
-        param_dtype = jnp.promote_types(jnp.float32, self.dtype)
+        param_dtype = wide(self.dtype)
         shape = (self.size, self.size, x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", kaiming_fan_out, shape, param_dtype)
         y = convolution(x, kernel.astype(self.dtype), self.stride, self.same)
@@ -64,7 +65,7 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
         """Normalises x over all axes but the last."""
-        dtype = jnp.promote_types(jnp.float32, self.dtype)
+        dtype = wide(self.dtype)
         shape = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, shape, dtype)
         bias = self.param("bias", nn.initializers.zeros, shape, dtype)

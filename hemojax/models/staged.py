@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from hemojax.errors import UserError
+from hemojax.errors import UserError, check_name
+from hemojax.precision import wide
 
 TORCH_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
@@ -83,16 +84,15 @@ class StagedNetwork(nn.Module):
         Raises:
             UserError: there is no such stage.
         """
-        if name in self.links:
-            return name
-        if name not in self.aliases:
-            raise UserError(f"no stage {name!r}; the stages are {', '.join(self.links)}")
-        return self.aliases[name]
+        if name in self.aliases:
+            return self.aliases[name]
+        check_name(name, self.links, "stage")
+        return name
 
     @property
     def param_dtype(self) -> DTypeLike:
         """float32, or float64 where the computation is in float64."""
-        return jnp.promote_types(jnp.float32, self.dtype)
+        return wide(self.dtype)
 
     def run_link(self, name: str, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 c2"]:
         """Output of link `name`, or of the affine beginning of the next one, given what comes before it in `chain`."""

@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from hemojax.errors import UserError
 from hemojax.metrics import overlap
+from hemojax.metrics.ratio import ratio
 from hemojax.statistics import bootstrap, thresholds
 from hemojax.statistics.thresholds import BOXES, HITS, MAP_FIGURES, PIXELS, Protocol
 
@@ -47,12 +48,12 @@ def patient_sums(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     Columns are the pixels, the boxes (NaN where they were not counted in every slice), and of every mean its sum and
     the number of its terms.
     """
-    rows = rows.assign(**{n: _ratio(ratio, rows, columns) for n, (ratio, columns) in _SLICE_RATIOS.items()})
+    rows = rows.assign(**{n: _of_columns(figure, rows, columns) for n, (figure, columns) in _SLICE_RATIOS.items()})
     means = [name for name in _MEANS if name != "patient_dice"]
     terms = rows[means].notna().add_prefix("n_").astype(float)
     rows = pd.concat([rows[[*keys, "seed", "patient", *PIXELS, *BOXES]], rows[means].fillna(0.0), terms], axis=1)
     sums = rows.groupby([*keys, "seed", "patient"], observed=True).sum(skipna=False)
-    sums["patient_dice"], sums["n_patient_dice"] = _ratio(overlap.dice, sums, PIXELS), 1.0
+    sums["patient_dice"], sums["n_patient_dice"] = _of_columns(overlap.dice, sums, PIXELS), 1.0
     return sums[_SUMS]
 
 
@@ -65,15 +66,15 @@ def as_array(sums: pd.DataFrame) -> Float[np.ndarray, "k s p"]:
 def figures(sums: Float[np.ndarray, "k s n"]) -> Float[np.ndarray, "f n"]:
     """FIGURES of sums over patients, each averaged over the seeds in which it is defined."""
     place = dict(zip(_SUMS, sums, strict=True))
-    found = [ratio(*(place[column] for column in columns)) for ratio, columns in _POOLED.values()]
+    found = [figure(*(place[column] for column in columns)) for figure, columns in _POOLED.values()]
     # A ratio of unknown counts is unknown; overlap's ratios take what is not above 0 for empty.
     unknown = np.isnan(place["box_tp"])
     found = [np.where(unknown, np.nan, f) if n.startswith("box") else f for n, f in zip(_POOLED, found, strict=True)]
-    values = np.stack([*found, *(_divide(place[name], place[f"n_{name}"]) for name in _MEANS)])
+    values = np.stack([*found, *(ratio(place[name], place[f"n_{name}"]) for name in _MEANS)])
     if values.shape[1] == 1:
         return values[:, 0]
     defined = ~np.isnan(values)
-    return _divide(np.where(defined, values, 0).sum(axis=1), defined.sum(axis=1))
+    return ratio(np.where(defined, values, 0).sum(axis=1), defined.sum(axis=1))
 
 
 def point(sums: Float[np.ndarray, "k s p"]) -> Float[np.ndarray, " f"]:
@@ -162,9 +163,5 @@ def choose(summary: pd.DataFrame, protocol: Protocol) -> dict[str, dict[str, dic
     return chosen
 
 
-def _ratio(ratio: Any, table: pd.DataFrame, columns: list[str]) -> Float[np.ndarray, " n"]:
-    return ratio(*(table[column].to_numpy(np.float64) for column in columns))
-
-
-def _divide(part: Float[np.ndarray, "*n"], whole: Any) -> Float[np.ndarray, "*n"]:
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=np.asarray(whole) > 0)
+def _of_columns(figure: Any, table: pd.DataFrame, columns: list[str]) -> Float[np.ndarray, " n"]:
+    return figure(*(table[column].to_numpy(np.float64) for column in columns))

@@ -9,6 +9,7 @@ import pandas as pd
 from ml_collections import ConfigDict
 
 from hemojax import devices, results
+from hemojax.checks import DTYPES
 from hemojax.errors import UserError, check_name
 from hemojax.models import MODELS
 from hemojax.progress import Progress, say
@@ -36,7 +37,7 @@ def speed(config: ConfigDict, workdir: Path) -> None:
     for name in options.workloads:
         check_name(name, networks.WORKLOADS, "workload")
     for name in options.dtypes:
-        check_name(name, ("float32", "bfloat16"), "speed.dtypes")
+        check_name(name, DTYPES, "speed.dtypes")
     with environment(SHARED):  # JAX takes its memory when it first meets the devices
         number = jax.local_device_count()
     if options.batch % number:

@@ -7,9 +7,11 @@ from flax import struct
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 from ml_collections import ConfigDict
 
-from hemojax.errors import UserError
+from hemojax.errors import check_name
 from hemojax.models.staged import StagedNetwork
 from hemojax.network import Variables
+
+OPTIMIZERS = ("adam", "adamw")
 
 
 class TrainState(struct.PyTreeNode):
@@ -36,13 +38,12 @@ def optimizer(train: ConfigDict, steps: int) -> optax.GradientTransformation:
     Raises:
         UserError: the config names another optimiser.
     """
+    check_name(train.optimizer, OPTIMIZERS, "train.optimizer")
     if train.optimizer == "adam":
         return optax.adam(train.learning_rate)
-    if train.optimizer == "adamw":
-        warmup = int(train.warmup * steps)
-        rate = optax.warmup_cosine_decay_schedule(train.learning_rate / 25, train.learning_rate, warmup, steps)
-        return optax.adamw(rate, weight_decay=train.weight_decay)
-    raise UserError(f"--config.train.optimizer={train.optimizer}: the optimisers are adam and adamw")
+    warmup = int(train.warmup * steps)
+    rate = optax.warmup_cosine_decay_schedule(train.learning_rate / 25, train.learning_rate, warmup, steps)
+    return optax.adamw(rate, weight_decay=train.weight_decay)
 
 
 def initialise(network: StagedNetwork, size: int, channels: int, key: PRNGKeyArray) -> Variables:

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from hemojax.data import records
-from hemojax.data.case import LABELS, Case
+from hemojax.data.case import Case
+from hemojax.data.labels import LABELS
 
 SIDE = 48
 ROW, COLUMN = np.indices((SIDE, SIDE))

@@ -11,8 +11,8 @@ from hemojax.benchmark.explained import Explained, explained_slices
 from hemojax.benchmark.stored_maps import MapBatch
 from hemojax.config import defaults
 from hemojax.data import records
-from hemojax.data.case import BHSD_SUBTYPES
 from hemojax.data.datasets import LAYOUTS
+from hemojax.data.labels import BHSD_SUBTYPES
 from hemojax.run import Run
 
 SIZE = 12  # half of the scans' 24 pixels of 0.5 x 0.5 x 5 mm

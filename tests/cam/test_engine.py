@@ -189,7 +189,7 @@ def test_a_stage_may_be_named_in_two_ways():
     ("methods", "stages", "message"),
     [
         (["gradcamm"], ["stage1"], "no method 'gradcamm': did you mean 'gradcam'"),
-        (["gradcam"], ["stage9"], "no stage 'stage9'; the stages are stem, stage1"),
+        (["gradcam"], ["stage9"], "no stage 'stage9': did you mean 'stage\\d'\\? There are stem, stage1"),
     ],
 )
 def test_unknown_names(methods, stages, message):

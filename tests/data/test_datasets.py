@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from data.folders import generic, hemorica, save
 
-from hemojax.data.case import BHSD_SUBTYPES, BOXED, LABELS, CaseError, drawn_in, in_target
+from hemojax.data.case import BOXED, CaseError, drawn_in, in_target
 from hemojax.data.datasets import LAYOUTS
+from hemojax.data.labels import BHSD_SUBTYPES, LABELS
 
 
 def read(layout, root):

@@ -9,8 +9,8 @@ from data.folders import generic
 
 from hemojax.config import defaults
 from hemojax.data import grey, records
-from hemojax.data.case import BHSD_SUBTYPES
 from hemojax.data.datasets import LAYOUTS
+from hemojax.data.labels import BHSD_SUBTYPES
 from hemojax.errors import UserError
 
 

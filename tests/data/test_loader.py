@@ -7,8 +7,8 @@ from data.folders import generic
 
 from hemojax.config import defaults
 from hemojax.data import grey, loader, records
-from hemojax.data.case import BHSD_SUBTYPES
 from hemojax.data.datasets import LAYOUTS
+from hemojax.data.labels import BHSD_SUBTYPES
 
 SIZE = 32
 LABELS = ("any",)

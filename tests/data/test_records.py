@@ -7,8 +7,9 @@ import pytest
 from data.folders import generic
 
 from hemojax.data import records
-from hemojax.data.case import BHSD_SUBTYPES, SPLITS, Case
+from hemojax.data.case import SPLITS, Case
 from hemojax.data.datasets import LAYOUTS
+from hemojax.data.labels import BHSD_SUBTYPES
 from hemojax.errors import UserError
 
 FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}

@@ -183,7 +183,7 @@ def test_the_exported_weights_are_those_of_the_best_checkpoint(workdir, tmp_path
         ("--config.model.nam=resnet50", "no option --config.model.nam: did you mean --config.model.name?"),
         ("--config.trian.epochs=3", "no option --config.trian.epochs: did you mean --config.train.epochs?"),
         ("--config.seed=x", "config.seed=x"),
-        ("--config.task=benhc", "did you mean bench?"),
+        ("--config.task=benhc", "did you mean 'bench'?"),
         ("--workdri=x", "workdir"),
         ("rubbish", "'rubbish' is no option"),
         ("--config.data.layout=generic", "--config.data.root=FOLDER"),
@@ -207,8 +207,10 @@ def test_a_mistake_on_the_command_line_ends_in_one_line(tmp_path, option, line):
         ("cam", "stages", ("stage7",), "stage7"),
         ("cam", "target", "IPHH", "IPHH"),
         ("data", "labels", ("IPHH",), "did you mean 'IPH'"),
+        ("model", "dtype", "bfloat", "did you mean 'bfloat16'?"),
+        ("train", "optimizer", "adm", "did you mean 'adam'?"),
         ("train", "log_steps", 0, "--config.train.log_steps=0"),
-        ("data", "layout", "genric", "the layouts are generic, hemorica and phantom"),
+        ("data", "layout", "genric", "did you mean 'generic'? There are generic, hemorica, phantom"),
     ],
 )
 def test_a_mistaken_name_is_refused_before_any_work(tmp_path, section, option, value, line):

@@ -50,20 +50,6 @@ def test_f1_is_undefined_only_when_nothing_is_positive():
     negative = np.zeros(2, bool)
     assert np.isnan(classification.decisions(negative, np.array([-1.0, -2.0]))["f1"])
     assert classification.decisions(negative, np.array([-1.0, 2.0]))["f1"] == 0
-    assert np.isnan(classification.f1_threshold(negative, np.array([-1.0, 2.0])))
-
-
-@settings(max_examples=25, deadline=None)
-@given(TRUTH.filter(lambda truth: truth.sum() > 0), FEW_LEVELS)
-def test_no_threshold_has_a_better_f1_than_the_chosen_one(truth, logits):
-    chosen = classification.f1_threshold(truth, logits)
-    best = max(sklearn_metrics.f1_score(truth, logits >= level) for level in logits)
-    assert sklearn_metrics.f1_score(truth, logits > chosen) == pytest.approx(best)
-
-
-def test_the_threshold_lies_between_two_logits():
-    assert classification.f1_threshold(np.array([1, 1, 0]), np.array([3.0, 2.0, 1.0])) == 1.5
-    assert classification.f1_threshold(np.array([1, 1]), np.array([3.0, 2.0])) == 1.5
 
 
 def test_calibration_of_a_worked_example():

@@ -11,7 +11,7 @@ from hemojax.metrics import overlap
 
 
 def count_all(heat, mask, thresholds):
-    return jax.jit(lambda h, m: overlap.threshold_counts(h, m, thresholds))(heat, mask)
+    return jax.jit(lambda h, m: overlap.count(h, m, thresholds)[0])(heat, mask)
 
 
 count_usual = jax.jit(lambda heat, mask: overlap.count(heat, mask, overlap.THRESHOLDS))

@@ -140,7 +140,7 @@ def test_stages_have_the_names_of_the_torch_libraries_too(network, name, stage):
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ({"until": "stage9"}, "no stage 'stage9'; the stages are stem, stage1"),
+        ({"until": "stage9"}, "no stage 'stage9': did you mean 'stage\\d'\\? There are stem, stage1"),
         ({"until": "features[1]"}, "no stage 'features\\[1\\]'"),
         ({"until": "stage1/expand"}, "no stage 'stage1/expand'"),
         ({"after": "layer2", "until": "stage1"}, "'stage1' does not come after stage 'layer2'"),

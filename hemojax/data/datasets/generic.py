@@ -15,9 +15,10 @@ import nibabel as nib
 import numpy as np
 
 from hemojax.data import case as cases_
-from hemojax.data.case import LABELS, Case, CaseError
+from hemojax.data.case import Case, CaseError
 from hemojax.data.datasets import label_table
 from hemojax.data.datasets.label_table import BOX
+from hemojax.data.labels import LABELS
 
 SUFFIXES = (".nii.gz", ".nii")
 COLUMNS = {"patient": "patient", "slice": "slice", "hemorrhage_binary": "any", "split": "split"} | {

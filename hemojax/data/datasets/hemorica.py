@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 
 from hemojax.data import case as cases_
-from hemojax.data.case import LABELS, Case, CaseError
+from hemojax.data.case import Case, CaseError
 from hemojax.data.datasets import label_table
+from hemojax.data.labels import LABELS
 
 AXES = "PLS"
 """The slices are stored as they are shown: rows from the front to the back, columns to the patient's left."""

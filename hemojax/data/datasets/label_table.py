@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hemojax.data.case import LABELS, SPLITS, CaseError
+from hemojax.data.case import SPLITS, CaseError
+from hemojax.data.labels import LABELS
 
 TRUE = {"1", "1.0", "true", "yes"}
 FALSE = {"0", "0.0", "false", "no", "", "nan"}

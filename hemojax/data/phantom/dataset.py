@@ -227,7 +227,7 @@ def fill(folder: Path, parameters: dict[str, int]) -> None:
         sizes = np.bincount(case.mask.ravel(), minlength=6)[1:]
         main_subtypes.append(int(sizes.argmax() + 1) if sizes.any() else 0)
     splits = split_cases(main_subtypes, parameters["seed"])
-    columns = ("EPH", "IPH", "IVH", "SAH", "SDH")
+    columns = tuple(SUBTYPES)
     with (folder / "slices.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("patient", "slice", "hemorrhage_binary", *columns, "split"))

@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hemojax.data.labels import BHSD_SUBTYPES
 from hemojax.data.phantom.geometry import cavity_depth
 
-SUBTYPES = {"EPH": 1, "IPH": 2, "IVH": 3, "SAH": 4, "SDH": 5}  # BHSD's mask integers
+SUBTYPES = {name: integer for name, (integer,) in BHSD_SUBTYPES.items()}
 Point = tuple[float, float, float]
 
 
