@@ -6,7 +6,8 @@ read in between never reaches the memory. On a CPU some of XLA's convolutions ar
 
 - depthwise ones (20 to 80 times slower than shifted multiply-adds);
 - 3x3 ones of stride 1 (1.4 to 1.9 times slower than Winograd's form, see `winograd`);
-- 3x3 ones of an image (slower than a matrix product of the patches);
+- 3x3 ones of an image (slower than a matrix product of the patches), and of what is smaller than the kernel (up to 80
+  times slower);
 - the cotangents of inputs (up to 10 times slower than Winograd's form or, where that does not fit, a matrix product).
 
 These figures are XLA's with `compilation.options`: without them, its other convolutions are slow too.
@@ -136,7 +137,8 @@ def dense(
     """A convolution across all channels, in the form that is fastest for its shape."""
     if winograd.pays(x, kernel, stride):
         return winograd.convolve(x, kernel)
-    if kernel.shape[0] == 3 and x.shape[-1] <= IMAGE_CHANNELS:
+    smaller_than_kernel = min(x.shape[1:3]) < kernel.shape[0]  # XLA's is up to 80 times slower there
+    if smaller_than_kernel or (kernel.shape[0] == 3 and x.shape[-1] <= IMAGE_CHANNELS):
         return patches_product(x, kernel, stride, padding)
     return xla_convolution(x, kernel, stride, padding)
 

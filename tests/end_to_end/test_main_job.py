@@ -24,6 +24,7 @@ from hemojax.tasks.bench import bench
 from hemojax.tasks.export import export
 from hemojax.training import loop
 
+pytestmark = pytest.mark.end_to_end
 ROOT = Path(__file__).parents[2]
 
 

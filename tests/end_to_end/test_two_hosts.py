@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+pytestmark = pytest.mark.end_to_end
 ROOT = Path(__file__).parents[2]
 LIMIT = 900
 

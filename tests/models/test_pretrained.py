@@ -9,7 +9,7 @@ from models.torch_format import storage, tensor, write_legacy, write_zip
 from safetensors.numpy import load_file, save_file
 
 from configs import smoke
-from hemojax.benchmark import run
+from hemojax.checks import checked
 from hemojax.errors import UserError
 from hemojax.models import MODELS, create
 from hemojax.models.efficientnet import EfficientNet, StageSpec
@@ -189,7 +189,7 @@ def test_missing_weights_are_refused_before_any_work(tmp_path, name):
     config.model.name, config.model.weights = name, str(tmp_path / "weights.pth")
     config.cam.stages = config.cam.scorecam.stages = config.cam.ablationcam.stages = ("stage2",)
     with pytest.raises(UserError) as error:
-        run.checked(config)
+        checked(config)
     assert str(error.value).startswith(f"--config.model.weights={tmp_path}/weights.pth: no such file; ")
     assert IMAGENET.get(name, f"state dict of {name}") in str(error.value)
 

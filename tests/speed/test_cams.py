@@ -18,7 +18,7 @@ def maps(module, request, tmp_path, **options):
     cams.make_weights(weights, "resnet18")
     path = tmp_path / f"{module.__name__}.npz"
     options = {"dtype": "float32"} | options
-    prepared = module.cams("resnet18", request, 64, weights, path, **options)
+    prepared = module.cams(name="resnet18", request=request, size=64, weights=weights, maps=path, **options)
     (part,) = prepared.parts if isinstance(prepared, Prepared) else prepared
     part()
     with np.load(path) as arrays:

@@ -46,7 +46,7 @@ print(json.dumps({
 
 def test_one_and_eight_devices_give_the_same_gradients():
     environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8",
         "JAX_ENABLE_X64": "1",
         "JAX_PLATFORMS": "cpu",
     }

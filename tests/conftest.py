@@ -1,0 +1,21 @@
+"""Which tests run where nobody says, and how long their programs are optimised."""
+
+import os
+
+import pytest
+
+# Half of the suite's time is LLVM's, for programs that run once. Wherever a test starts a process, that has it too.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1"
+
+ON_REQUEST = ("long", "accelerators")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes very long or packages of its own, unless `-m` names it."""
+    left_out = [name for name in ON_REQUEST if name not in config.option.markexpr]
+    kept, dropped = [], []
+    for item in items:
+        (dropped if any(item.get_closest_marker(name) for name in left_out) else kept).append(item)
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = kept
