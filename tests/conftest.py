@@ -5,7 +5,7 @@ import os
 import pytest
 
 # Half of the suite's time is LLVM's, for programs that run once. Wherever a test starts a process, that has it too.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
 
 ON_REQUEST = ("long", "accelerators")
 
