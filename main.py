@@ -1,6 +1,6 @@
 """Runs hemojax: `python main.py --config=configs/bench.py [--workdir=FOLDER] [--config.OPTION=VALUE ...]`."""
 
-from hemojax import cli
+from hemojax.__main__ import run
 
 if __name__ == "__main__":
-    cli.run()
+    run()

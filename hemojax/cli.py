@@ -87,7 +87,7 @@ def _located(word: str, before: str) -> str:
     if given == word or flag in ("-", "--"):
         name, colon, argument = given.partition(":")
         path = built_in().get(name)
-        if path is not None and not Path(name).exists():
+        if path is not None and not Path(name).is_file():
             return f"{word.removesuffix(given)}{path}{colon}{argument}"
     return word
 

@@ -69,7 +69,7 @@ def explain(
     images = jnp.asarray(images)
     variables = without_taps(variables)
     shown = tuple(stages) if stages is not None else network.stages[-1:]
-    run = _program(network, tuple(methods), shown, seeds, chunk, eigen_smooth)
+    run = _program(network, tuple(methods), shown, seeds=seeds, chunk=chunk, eigen_smooth=eigen_smooth)
     chosen = _target(network, variables, images, target)
     drawn = jnp.arange(len(images)) if identities is None else jnp.asarray(identities)
     if len(drawn) != len(images):
@@ -111,7 +111,7 @@ def smooth_over_augmentations(
 
 @lru_cache(maxsize=32)
 def _program(
-    network: Network, methods: tuple[str, ...], stages: tuple[str, ...], seeds: int, chunk: int, eigen_smooth: bool
+    network: Network, methods: tuple[str, ...], stages: tuple[str, ...], *, seeds: int, chunk: int, eigen_smooth: bool
 ) -> Any:
     of_stages = [name for name in methods if name != "fullgrad"]
     staged = build(network, of_stages, stages, seeds=seeds, chunk=chunk, eigen_smooth=eigen_smooth)

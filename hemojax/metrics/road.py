@@ -53,6 +53,7 @@ def road(
     image: Float[Array, "h w c"],
     heat: Float[Array, "h w"],
     key: Key[Array, ""] | None = None,
+    *,
     percentiles: Sequence[float] = PERCENTILES,
     at_once: int | None = None,
 ) -> Road:

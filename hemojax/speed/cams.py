@@ -94,7 +94,7 @@ def make_weights(path: Path, name: str) -> None:
     pretrained.save(path, network, state.initialise(network, 64, 3, jax.random.key(0)))
 
 
-def cams(name: str, request: Request, size: int, weights: Path, maps: Path, dtype: str, chunk: int) -> Parts:
+def cams(*, name: str, request: Request, size: int, weights: Path, maps: Path, dtype: str, chunk: int) -> Parts:
     """The compiled request on random images; the maps of its first run are left in the file `maps`."""
     network = models.create(name, 1, dtype=jnp.dtype(dtype))
     variables = pretrained.load(weights, network, state.initialise(network, size, 3, jax.random.key(1)))

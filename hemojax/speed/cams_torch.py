@@ -65,6 +65,7 @@ DEFAULT = Way(best=False, at_once=AT_ONCE, dtype="float32")
 
 
 def cams(
+    *,
     name: str,
     request: Request,
     size: int,
@@ -136,7 +137,7 @@ def _grad_cam(network: torch.nn.Module, modules: Modules, x: torch.Tensor, reque
     first = [lambda logits: logits[0]] * len(x)
     return {
         (stage, method): scale_cam_image(
-            np.maximum(explained(METHODS[method], network, modules[stage], x, first, way)[0], 0)
+            np.maximum(explained(METHODS[method], network, modules[stage], x, first, way=way)[0], 0)
         )
         for stage in request.stages
         for method in request.methods
@@ -194,6 +195,7 @@ def explained(
     module: torch.nn.Module,
     x: torch.Tensor,
     targets: Sequence[Any],
+    *,
     way: Way = DEFAULT,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The library's map of each image: raw, before ReLU and scaling, and as it returns it.

@@ -56,7 +56,7 @@ def settings(device: str, *others: str) -> str:
 
 
 def layer_forwards(
-    layers: Sequence[Layer], batch: int, channels_last: bool, platform: str, dtype: str, repeats: int
+    layers: Sequence[Layer], *, batch: int, channels_last: bool, platform: str, dtype: str, repeats: int
 ) -> Prepared:
     """Each of these convolutions on random input, several times in a row."""
     device = set_up(platform)
@@ -76,7 +76,7 @@ def layer_forwards(
 
 
 def network(
-    name: str, workload: str, batch: int, size: int, channels_last: bool, platform: str, dtype: str
+    *, name: str, workload: str, batch: int, size: int, channels_last: bool, platform: str, dtype: str
 ) -> Prepared:
     """The workload on random images with torchvision's network.
 

@@ -31,6 +31,7 @@ def gradients(
     state: TrainState,
     image: Float[Array, "b s s c"],
     labels: Float[Array, "b l"],
+    *,
     positive_weight: Float[Array, " l"],
     key: PRNGKeyArray,
 ) -> tuple[TrainState, Float[Array, ""]]:
@@ -77,7 +78,7 @@ def build(
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         image = inputs(batch.grey, batch.record, state.step)
         own_key = jax.random.fold_in(jax.random.fold_in(key, state.step), jax.lax.axis_index(AXIS))
-        new, value = gradients(network, state, image, batch.labels, positive_weight, own_key)
+        new, value = gradients(network, state, image, batch.labels, positive_weight=positive_weight, key=own_key)
         updates, opt_state = optimiser.update(new.params, state.opt_state, state.params)
         metrics = {"loss": value, "gradient_norm": optax.tree.norm(new.params)}
         params = optax.apply_updates(state.params, updates)

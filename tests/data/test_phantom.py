@@ -47,7 +47,7 @@ def healthy_head():
     rng = np.random.default_rng(0)
     grid = head_grid(rng, 96, 10)
     nothing = np.zeros_like(grid.x)
-    return grid, grow_head(rng, grid, nothing, nothing, nothing, 2.0)
+    return grid, grow_head(rng, grid, nothing, nothing, nothing, dilate=2.0)
 
 
 def tree(root):

@@ -15,23 +15,23 @@ from hemojax.training import step
 ONE_AND_EIGHT = """
 import functools, json
 import jax, jax.numpy as jnp, numpy as np
-from hemojax import devices, models
+from hemojax import devices
+from hemojax.models.resnet import ResNet
 from hemojax.training import state, step
 
-network = models.create("resnet18", 1, dtype=jnp.float64, axis_name=devices.AXIS)
-variables = state.initialise(models.create("resnet18", 1, dtype=jnp.float64), 32, 3, jax.random.key(0))
+network = ResNet(1, depths=(1, 1), dtype=jnp.float64, axis_name=devices.AXIS)
+variables = state.initialise(ResNet(1, depths=(1, 1), dtype=jnp.float64), 32, 3, jax.random.key(0))
 import optax
 start = state.create(variables, optax.adam(1e-3))
 rng = np.random.default_rng(0)
 image, labels = rng.normal(size=(16, 32, 32, 3)), rng.integers(0, 2, (16, 1)).astype(float)
 found = []
 for n in (1, 8):
-    run = jax.pmap(
-        functools.partial(step.gradients, network), axis_name=devices.AXIS, devices=jax.devices()[:n],
-        in_axes=(None, 0, 0, None, None), out_axes=None,
-    )
+    gradients = functools.partial(step.gradients, network, positive_weight=jnp.ones(1), key=jax.random.key(1))
+    own = jax.devices()[:n]
+    run = jax.pmap(gradients, axis_name=devices.AXIS, devices=own, in_axes=(None, 0, 0), out_axes=None)
     divided = [part.reshape(n, 16 // n, *part.shape[1:]) for part in (image, labels)]
-    found.append(jax.device_get(run(start, *divided, jnp.ones(1), jax.random.key(1))))
+    found.append(jax.device_get(run(start, *divided)))
 (one, loss_one), (eight, loss_eight) = found
 def furthest(a, b):
     pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)

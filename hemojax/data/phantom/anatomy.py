@@ -50,6 +50,7 @@ def grow_head(
     push: Float32[np.ndarray, "h w s"],
     efface: Float32[np.ndarray, "h w s"],
     fill: Float32[np.ndarray, "h w s"],
+    *,
     dilate: float,
 ) -> Anatomy:
     """Builds one healthy head.

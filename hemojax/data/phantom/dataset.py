@@ -62,7 +62,8 @@ def make_case(seed: int, index: int, size: int, slices: int) -> PhantomCase:
     rng = np.random.default_rng([seed, index])
     grid = head_grid(rng, size, slices)
     bleeds = case_bleeds(rng, seed, index)
-    anatomy = grow_head(rng, grid, *effects(bleeds, grid))
+    push, efface, fill, dilate = effects(bleeds, grid)
+    anatomy = grow_head(rng, grid, push, efface, fill, dilate=dilate)
     hu = anatomy.hu
     fractions, values = {}, {}
     for bleed in bleeds:
