@@ -34,7 +34,8 @@ def get_config(network: str = "efficientnet_v2_s") -> ConfigDict:
     config.train.batch = 16  # pipeline
     config.train.epochs = 40  # pipeline; the best checkpoint by validation loss
     config.cam.target = "ground_truth"  # pipeline
-    # Paper: nine methods, which no public summary names; the ten of `hemojax/config.py` cover every reading. Paper: all stages.
+    # Paper: nine methods, which no public summary names; the ten of hemojax/config.py cover every reading.
+    # Paper: all stages.
     config.cam.stages = ("stage1", "stage2", "stage3", "stage4", "stage5", "stage6")
     config.cam.scorecam = ConfigDict({"slices": 0, "stages": ()})  # all slices and stages: for an accelerator
     config.eval.size = 512  # the slices' own grid

@@ -2,7 +2,7 @@
 
 pip install -r requirements-compare.txt
 python main.py --config=configs/speed.py --config.speed.what=networks
-    10 min a network on 2 CPU cores, up to 20 GB; forward 1.4 times as fast as PyTorch channels_last, see the README
+    10 min a network on 2 CPU cores, up to 20 GB; forward 1.4 times as fast as PyTorch channels_last, see docs/speed.md
 python main.py --config=configs/speed.py --config.speed.what=layers
 python main.py --config=configs/speed.py --config.speed.what=cams --config.speed.networks="('efficientnet_v2_s',)" \
     --config.speed.rounds=1

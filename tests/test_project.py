@@ -1,4 +1,4 @@
-"""What the README promises of the project as a whole."""
+"""What the README and the pages that it leads to promise of the project as a whole."""
 
 import importlib
 import re
@@ -17,7 +17,8 @@ MODULES = {
     for path in (ROOT / "hemojax").rglob("*.py")
 }
 README = (ROOT / "README.md").read_text()
-CONFIGS = ("bench", "hemorica", "phe_sich", "smoke")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+CONFIGS = ("bench", "hemorica", "phe_sich", "smoke", "speed")
 VARIANTS = ("bench:efficientnet_v2_s", "phe_sich:efficientnet_v2_s", "phe_sich:efficientnet_lite0")
 
 
@@ -36,6 +37,19 @@ def test_configs_name_stages_that_their_network_has(config):
     assert set(config.cam.stages) <= set(network.links)
     assert set(config.cam.scorecam.stages) <= set(config.cam.stages)
     assert f"configs/{name}.py" in README
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_names_is_there(page):
+    text = page.read_text()
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(#[^)]*)?\)", text)
+    for path, anchor in links:
+        target = page.parent / path if path else page
+        assert target.is_file(), path
+        headings = re.findall(r"^#+ (.*)$", target.read_text(), flags=re.MULTILINE)
+        assert anchor[1:] in {"", *(re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings)}
+    for path in re.findall(r"`((?:hemojax|tests|configs|docs|benchmarks)/[\w./-]*)", text):
+        assert (ROOT / path).exists(), path
 
 
 def test_requirements_are_those_of_the_package():

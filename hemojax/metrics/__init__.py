@@ -1,1 +1,1 @@
-"""What a heat map or a classifier is worth: pure functions of one image, and statistics of the counts they give."""
+"""What a heat map or a classifier is worth: pure functions of one image or scan, and ratios of counts."""

@@ -1,1 +1,1 @@
-"""Results on disk, and what is made from them: tables, the report, its figures, and the files given back for a scan."""
+"""What is made from results on disk: tables, the report, its figures, and the files given back for a scan."""

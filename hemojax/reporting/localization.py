@@ -98,7 +98,7 @@ def without_threshold(
 
     Args:
         judged: rows of `summary.summarise` on test.
-        curves: of `curves.summarise`: pooled `pxap` and `pixel_auroc` with intervals.
+        curves: of `pooled_curves.summarise`: pooled `pxap` and `pixel_auroc` with intervals.
         box_accuracy: MaxBoxAccV2, a row a (mask, stage, method).
         best: of `summary.best_stages`.
         mask: the mask target.

@@ -1,4 +1,4 @@
-"""The parts of a report: headings, paragraphs and tables of words. `summary` writes them down.
+"""The parts of a report: headings, paragraphs and tables of words. `report` writes them down.
 
 Every table of results has the columns `n` (slices) and `patients`: a method that saw only some of the slices says so.
 """

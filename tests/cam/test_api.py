@@ -17,7 +17,9 @@ from hemojax.models.staged import StagedNetwork
 NETWORK = Toy()
 VARIABLES = variables(NETWORK)
 IMAGES = images(3)
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+METHODS_PAGE = ROOT / "docs" / "methods.md"
+PAGES = (ROOT / "README.md", METHODS_PAGE)  # in the order in which their examples are read
 
 
 class Own(StagedNetwork):
@@ -116,15 +118,18 @@ def test_the_same_request_is_compiled_once():
     assert run._outermost._cache_size() == 1
 
 
-def test_the_readmes_examples_run():
-    examples = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+def test_the_examples_of_the_documentation_run():
     names: dict = {}
-    for example in (text for text in examples if "cam." in text):
-        exec(example, names)
+    for page in PAGES:
+        examples = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+        assert examples
+        for example in examples:
+            exec(example, names)
     for name in ("heat", "whole", "fused"):
         assert names[name].shape == (4, 64, 64)
         assert 0 < float(names[name].max()) <= 1
 
 
-def test_the_readme_names_every_method():
-    assert set(cam.METHODS) <= set(re.findall(r"`([\w+]+)`", README))
+def test_the_table_of_methods_names_every_method_once():
+    rows = METHODS_PAGE.read_text().split("\n## Methods\n\n")[1].split("\n\n")[0]
+    assert sorted(re.findall(r"`([\w+]+)`", rows)) == sorted(cam.METHODS)

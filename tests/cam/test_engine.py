@@ -10,7 +10,10 @@ from cam.toy import Toy, compiled, images, variables
 
 from hemojax import cam
 from hemojax.cam import targets
-from hemojax.cam.inputs import curvature, gather, tapped
+from hemojax.cam.inputs import NEEDS, curvature, gather, tapped
+from hemojax.cam.method import Inputs
+from hemojax.cam.registry import METHODS, costly
+from hemojax.config import defaults
 from hemojax.errors import UserError
 from hemojax.models import create
 from hemojax.models.efficientnet import EfficientNet, StageSpec
@@ -211,3 +214,14 @@ def test_curvature_is_the_hessian_times_the_activations(stage):
     found = jax.jit(lambda a: curvature(partial(NETWORK.apply, VARIABLES, after=stage), a, TARGET))(a)
     assert np.abs(expected).max() > 1e-3
     np.testing.assert_allclose(found, expected, atol=1e-4 * float(np.abs(expected).max()))
+
+
+def test_every_need_has_a_maker_and_every_costly_method_its_limits():
+    fields = set(Inputs._fields) - {"activations"}
+    assert fields == set(NEEDS)
+    assert set().union(*(method.needs for method in METHODS.values())) <= fields
+    section = defaults().cam
+    for name in METHODS:
+        assert costly(name) == (name in section), name
+        if costly(name):
+            assert {"slices", "stages"} <= set(section[name])
