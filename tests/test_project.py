@@ -97,7 +97,7 @@ def test_every_module_and_name_in_a_text_is_there():
         *ROOT.glob("*.md"),
         *ROOT.glob("docs/*.md"),
         *(ROOT / "hemojax").rglob("*.py"),
-        *ROOT.glob("configs/*"),
+        *ROOT.glob("configs/*.py"),
     ]:
         text = path.read_text()
         for name in re.findall(r"\bhemojax(?:\.[a-z_0-9]+)+", text):
