@@ -57,8 +57,8 @@ def main(argv: list[str]) -> None:
 
 def parse(argv: list[str]) -> list[str]:
     """Parse the flags; an unknown config option is refused by name, with the nearest one named."""
-    argv = [_located(word, before) for before, word in zip(["", *argv], argv, strict=False)]
     try:
+        argv = [_located(word, before) for before, word in zip(["", *argv], argv, strict=False)]
         rest = flags.FLAGS(argv)
         options(CONFIG.value)
         return rest
@@ -70,7 +70,7 @@ def parse(argv: list[str]) -> list[str]:
         wrong = next(name for name in given if name.startswith("config.") and name not in known)
         nearest = difflib.get_close_matches(wrong, known, n=1, cutoff=0)[0]
         sys.exit(f"hemojax: no option --{wrong}: did you mean --{nearest}?")
-    except (flags.Error, OSError, TypeError, ValueError) as error:
+    except (flags.Error, OSError, TypeError, UserError, ValueError) as error:
         sys.exit(f"hemojax: {' '.join(str(error).split())}")
 
 
@@ -82,14 +82,17 @@ def built_in() -> dict[str, Path]:
 
 
 def _located(word: str, before: str) -> str:
-    """A word of the command line; where it names a built-in config, with that config's path."""
+    """A word of the command line; where it names a built-in config, with that config's path.
+
+    Raises:
+        UserError: it is the name of no built-in config, and no path either.
+    """
     flag, given = ("", word) if before in ("-config", "--config") else word.partition("config=")[::2]
-    if given == word or flag in ("-", "--"):
-        name, colon, argument = given.partition(":")
-        path = built_in().get(name)
-        if path is not None and not Path(name).is_file():
-            return f"{word.removesuffix(given)}{path}{colon}{argument}"
-    return word
+    name, colon, argument = given.partition(":")
+    if (given != word and flag not in ("-", "--")) or Path(name).suffix or Path(name).is_file():
+        return word
+    check_name(name, built_in(), "built-in config")
+    return f"{word.removesuffix(given)}{built_in()[name]}{colon}{argument}"
 
 
 def options(config: ConfigDict, prefix: str = "config") -> dict[str, Any]:
