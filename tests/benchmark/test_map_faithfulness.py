@@ -20,6 +20,8 @@ from hemojax.reporting import faithfulness_section as section
 from hemojax.run import TrainedRun
 from hemojax.training import state
 
+pytestmark = pytest.mark.end_to_end
+
 SIZE, STEPS = 8, 4
 CELLS = pd.DataFrame(
     {

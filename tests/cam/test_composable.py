@@ -10,6 +10,8 @@ from jax.sharding import AxisType, PartitionSpec
 from hemojax import cam
 from hemojax.errors import UserError
 
+pytestmark = pytest.mark.end_to_end
+
 NETWORK = Toy()
 CELL = ("stage2", "ablationcam")
 ROUNDING = {"fullgrad": 1e-2}  # which scales every channel to [0, 1], even one that holds but rounding

@@ -54,6 +54,7 @@ def test_shapes_and_range(explanation):
     np.testing.assert_allclose(explanation.logits, compiled(NETWORK)(VARIABLES, IMAGES), atol=1e-5)
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize(("order", "chunk"), [([3, 0, 2, 1], 64), ([2], 3)])
 def test_neither_batch_nor_order_nor_chunk_matters(engine, explanation, order, chunk):
     chosen = engine if chunk == 64 else every_method(chunk)
@@ -113,6 +114,7 @@ def test_inner_taps_cost_nothing_unless_they_are_asked_for(differentiated):
     assert of_stage(EFFICIENTNET) == of_stage(WithoutTaps(3, table=EFFICIENTNET.table, stem=4, head=8))
 
 
+@pytest.mark.end_to_end
 def test_every_method_runs_at_inner_taps_alone():
     explain = cam.build(EFFICIENTNET, STAGED, EFFICIENTNET.taps, seeds=2, compiler_options=QUICK)
     made = jax.jit(EFFICIENTNET.init)(jax.random.key(0), IMAGES)

@@ -13,6 +13,8 @@ from hemojax import cam
 from hemojax.cam.inputs import gather
 from hemojax.cam.postprocess import full_heat, heat
 
+pytestmark = pytest.mark.end_to_end
+
 GOLDEN = golden_scripts.FOLDER / "pytorch_grad_cam.npz"
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compiles sooner
 METHODS = [

@@ -16,6 +16,8 @@ from hemojax.cam.inputs import gather
 from hemojax.cam.postprocess import full_heat, heat
 from hemojax.models import create, pretrained
 
+pytestmark = pytest.mark.end_to_end
+
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compiles sooner
 networks = golden_scripts.load("networks")
 long = pytest.mark.long

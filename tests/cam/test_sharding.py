@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.end_to_end
+
 CHECK = """
 import jax, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec

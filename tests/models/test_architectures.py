@@ -14,6 +14,8 @@ from hemojax.models.efficientnet_tf import relu6
 from hemojax.models.layers import StochasticDepth
 from hemojax.models.resnet import ResNet
 
+pytestmark = pytest.mark.end_to_end
+
 
 @cache
 def shapes(name, **options):

@@ -10,6 +10,8 @@ from hemojax.errors import UserError
 from hemojax.models.efficientnet import EfficientNet, StageSpec
 from hemojax.models.resnet import ResNet
 
+pytestmark = pytest.mark.end_to_end
+
 # Behind stage2 and stage3 an inner tap, of an MBConv and of a FusedMBConv
 TABLE = (
     StageSpec(True, 4, 2, 8, 1),

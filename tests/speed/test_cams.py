@@ -11,6 +11,8 @@ from hemojax.speed import cam_operations, cams, networks
 from hemojax.speed.cams import Request
 from hemojax.speed.timer import Prepared
 
+pytestmark = pytest.mark.end_to_end
+
 
 def maps(module, request, tmp_path, **options):
     tmp_path.mkdir(exist_ok=True)

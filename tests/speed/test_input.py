@@ -12,6 +12,8 @@ from hemojax.config import defaults
 from hemojax.models.resnet import ResNet
 from hemojax.speed import input
 
+pytestmark = pytest.mark.end_to_end
+
 
 def test_waiting_share_of_a_trace(tmp_path):
     busy = jax.jit(lambda x: jax.lax.fori_loop(0, 40, lambda _, x: jnp.tanh(x @ x), x))

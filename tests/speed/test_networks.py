@@ -4,6 +4,8 @@ import pytest
 
 from hemojax.speed import networks
 
+pytestmark = pytest.mark.end_to_end
+
 
 @pytest.mark.parametrize(
     ("network", "size", "gmac"),  # torchvision's documentation, which counts squeeze-excitation and linear layers too

@@ -12,6 +12,8 @@ from scipy import special
 
 from hemojax.training import step
 
+pytestmark = pytest.mark.end_to_end
+
 ONE_AND_EIGHT = """
 import functools, json
 import jax, jax.numpy as jnp, numpy as np
