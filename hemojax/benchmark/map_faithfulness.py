@@ -170,12 +170,12 @@ def _single_maps(run: TrainedRun, subjects: Subject, heats: pd.DataFrame) -> pd.
     side = (config.data.size, config.data.size)
     with Progress("faithfulness", len(heats)) as progress:
         for places, real in in_batches(len(heats), size):
-            batch = heats.iloc[places]
-            maps = np.stack([postprocess.full_heat(jnp.asarray(heat), side) for heat in batch["heat"]])
-            at = batch["at"].to_numpy()
+            part = heats.iloc[places[:real]]
+            maps = np.stack([postprocess.full_heat(jnp.asarray(heat), side) for heat in part["heat"]])
+            at = heats["at"].to_numpy()[places]
             chosen = jax.tree.map(lambda leaf, at=at: leaf[at], subjects)
-            values = jax.device_get(program(variables, chosen, maps))
-            names = batch[["at", "stage", "method"]].iloc[:real]
+            values = jax.device_get(program(variables, chosen, maps[filled(real, size)]))
+            names = part[["at", "stage", "method"]]
             parts += [names.assign(metric=name, value=found[:real]) for name, found in values.items()]
             progress.advance(steps=real)
     return pd.concat(parts, ignore_index=True)

@@ -24,7 +24,7 @@ from hemojax.errors import UserError, check_name
 from hemojax.metrics import boxes
 from hemojax.progress import Progress
 from hemojax.reporting import figures, scan_files
-from hemojax.run import TrainedRun, stored
+from hemojax.run import Run, TrainedRun, create_network, stored
 from hemojax.training import loop, predict
 
 
@@ -76,8 +76,9 @@ def explain(config: ConfigDict, workdir: Path) -> None:
         raise UserError("name a folder of .nii.gz files, or one file: --config.explain.scans=PATH")
     path = Path(config.explain.scans)
     scans = {path.name.removesuffix(".gz").removesuffix(".nii"): path} if path.is_file() else generic.scans(path)
-    run = loop.trained(stored(workdir))
-    choice = choose(config.explain, run)
+    run = stored(workdir)
+    choice = choose(config.explain, run)  # before the weights are read, which takes longer
+    run = loop.trained(run)
     cam = sized(config.cam, run.network, run.config.data)
     find = build(run, choice, batch=cam.batch, chunk=cam.chunk)
     output = workdir / "explain"
@@ -114,14 +115,14 @@ def explain(config: ConfigDict, workdir: Path) -> None:
         raise UserError(f"{len(failures)} of {len(scans)} scans could not be explained: {'; '.join(failures)}")
 
 
-def choose(options: ConfigDict, run: TrainedRun) -> Choice:
+def choose(options: ConfigDict, run: Run) -> Choice:
     """Method, stage and threshold: what the options name, and for the rest what was chosen on validation.
 
     Raises:
         UserError: the options name only a part, and not the chosen method and stage; or a stage that the network does
             not have; or nothing was chosen yet.
     """
-    stage = options.stage and run.network.resolve(options.stage)
+    stage = options.stage and create_network(run.config).resolve(options.stage)
     if options.method and stage and options.threshold >= 0:
         return Choice(options.method, stage, options.threshold)
     chosen = results.read_json(run.results / "chosen.json")
