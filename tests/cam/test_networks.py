@@ -18,7 +18,6 @@ from hemojax.models import create, pretrained
 
 pytestmark = pytest.mark.end_to_end
 
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compiles sooner
 networks = golden_scripts.load("networks")
 long = pytest.mark.long
 ONE_PASS = tuple(
@@ -81,9 +80,7 @@ def explained(name, outputs, methods, dtype):
         return logits, maps
 
     images = jnp.asarray(networks.images(), dtype)
-    return jax.tree.map(
-        np.asarray, jax.jit(run, compiler_options=QUICK if methods == ONE_PASS else None)(variables, images)
-    )
+    return jax.tree.map(np.asarray, jax.jit(run)(variables, images))
 
 
 def differences(maps, golden, name, outputs):

@@ -12,8 +12,6 @@ from hemojax.models import pretrained
 
 torch = pytest.importorskip("torch", reason="needs requirements-compare.txt (torch)")
 
-# Unoptimised programs compile sooner.
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 LOGIT = 1
 
 
@@ -89,7 +87,7 @@ def our_pass(network, variables, x):
     images = jnp.asarray(nhwc(x))
     shapes = jax.eval_shape(network.init, jax.random.key(0), images)["perturbations"]
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    step = jax.jit(jax.value_and_grad(score, has_aux=True), compiler_options=QUICK)
+    step = jax.jit(jax.value_and_grad(score, has_aux=True))
     (_, (logits, outputs)), gradients = jax.tree.map(np.asarray, step(zeros, images))
     return logits, [outputs[link] for link in network.links], [gradients[link] for link in network.links]
 
@@ -126,6 +124,6 @@ def assert_float32_is_as_exact(theirs, create, x):
     with torch.inference_mode():
         rounded, exact = theirs(x).numpy(), deepcopy(theirs).double()(x.double()).numpy()
     network = create(dtype=jnp.float32)
-    apply = jax.jit(network.apply, compiler_options=QUICK)
+    apply = jax.jit(network.apply)
     logits = np.asarray(apply(variables_of(theirs, network), jnp.asarray(nhwc(x))))
     assert np.abs(logits - exact).max() <= 3 * np.abs(rounded - exact).max()

@@ -102,7 +102,7 @@ def test_a_training_step_leaves_the_same_weights_and_statistics(make_theirs, mak
             logits, updated = ours.apply(given, x, train=True, mutable=["batch_stats"])
             return optax.softmax_cross_entropy_with_integer_labels(logits, jnp.array(wanted)).mean(), updated
 
-        @partial(jax.jit, compiler_options=peer.QUICK)
+        @jax.jit
         def step(params, x):
             gradients, updated = jax.grad(loss, has_aux=True)(params, x)
             return {"params": jax.tree.map(lambda p, g: p - 0.1 * g, params, gradients), **updated}
