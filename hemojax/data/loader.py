@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Float32, Int
+from jaxtyping import Array, Float32, Int, UInt16
 
 from hemojax import devices
 from hemojax.batches import in_batches
@@ -30,18 +30,18 @@ class Batch(NamedTuple):
     """Training slices, with a leading axis of this process's devices.
 
     Attributes:
-        grey: values in [0, 1], not yet augmented.
+        levels: see `grey.from_levels`; not yet augmented.
         labels: 0 or 1, of the config's labels.
         record: each slice's number in the split.
     """
 
-    grey: Float32[Array, "d b s s w"]
+    levels: UInt16[Array, "d b s s w"]
     labels: Float32[Array, "d b l"]
     record: Int[Array, "d b"]
 
 
 class Reader:
-    """Grey slices by their places in the file (see `grey.places`), on this process's devices.
+    """Levels of grey slices by their places in the file (see `grey.places`), on this process's devices.
 
     Args:
         folder: the records.
@@ -70,7 +70,7 @@ class Reader:
     def _take(self) -> Callable[[Array, Rows], Array]:
         return jax.jit(partial(jnp.take, axis=0, mode="clip"), out_shardings=self.divided)
 
-    def __call__(self, places: Rows) -> Float32[Array, "*rows s s w"]:
+    def __call__(self, places: Rows) -> UInt16[Array, "*rows s s w"]:
         """The slices at these places, divided over the devices along the first axis, a multiple of their number."""
         return self.place(self.read(places))
 
@@ -78,7 +78,7 @@ class Reader:
         """What has to be brought to the devices: the places themselves, or the slices, read from the disk."""
         return places if self.on_device else np.take(self._file, places, axis=0)
 
-    def place(self, read: np.ndarray) -> Float32[Array, "*rows s s w"]:
+    def place(self, read: np.ndarray) -> UInt16[Array, "*rows s s w"]:
         """The slices, on the devices, of what was `read`."""
         return self._take(self._resident, read) if self.on_device else jax.device_put(read, self.divided)
 
@@ -163,8 +163,8 @@ def input_batches(
 
 
 @partial(jax.jit, static_argnums=1)
-def _normalised(grey: Float32[Array, "b s s w"], kind: str) -> Float32[Array, "b s s c"]:
-    return hounsfield.normalise(grey, kind)
+def _normalised(levels: UInt16[Array, "b s s w"], kind: str) -> Float32[Array, "b s s c"]:
+    return hounsfield.normalise(grey.from_levels(levels), kind)
 
 
 def _number(folder: Path) -> int:

@@ -146,11 +146,11 @@ def _draw(config: ConfigDict, reader: loader.Reader, epochs: int) -> int:
 
 def _augmentation(config: ConfigDict, folder: Path) -> Callable[[int], int]:
     batch = config.train.batch
-    images = jax.device_put(np.asarray(grey.open_file(folder)[:batch]))
+    levels = jax.device_put(np.asarray(grey.open_file(folder)[:batch]))
     record, inputs = jnp.arange(batch), jax.jit(loop.training_inputs(config, per_epoch=1))
 
     def work(number: int) -> int:
-        for _ in devices.in_turn(inputs(images, record, jnp.int32(n)) for n in range(8 * number)):
+        for _ in devices.in_turn(inputs(levels, record, jnp.int32(n)) for n in range(8 * number)):
             pass
         return 8 * number * batch
 

@@ -215,7 +215,7 @@ def _training(
         optimiser,
         positive_weight=jnp.ones(1),
         key=jax.random.key(0),
-        inputs=lambda images, record, number: images,
+        inputs=lambda levels, record, number: levels,  # `x` is what the network sees
     )
     share = (jax.local_device_count(), -1)
     parts = (x, labels(len(x)), np.arange(len(x), dtype=np.int32))

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from hemojax import devices
-from hemojax.data import augmentation, hounsfield, loader, records
+from hemojax.data import augmentation, grey, hounsfield, loader, records
 from hemojax.errors import UserError
 from hemojax.metrics import classification
 from hemojax.models import pretrained
@@ -64,8 +64,8 @@ def training_inputs(config: ConfigDict, per_epoch: int) -> step.Inputs:
     """
     key, data = jax.random.fold_in(jax.random.key(config.seed), 2), config.data
 
-    def inputs(grey: Array, record: Array, number: Array) -> Array:
-        varied = augmentation.augment(grey, record, number // per_epoch, key, data.augmentation)
+    def inputs(levels: Array, record: Array, number: Array) -> Array:
+        varied = augmentation.augment(grey.from_levels(levels), record, number // per_epoch, key, data.augmentation)
         # Stored once, not computed anew for each patch of the first convolution.
         return jax.lax.optimization_barrier(hounsfield.normalise(varied, data.normalisation))
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt16
 
 from hemojax.compilation import with_options
 from hemojax.data.loader import Batch
@@ -15,7 +15,7 @@ from hemojax.models.staged import StagedNetwork
 from hemojax.training.state import TrainState
 
 Metrics = dict[str, Float[Array, ""]]
-Inputs = Callable[[Float[Array, "b s s w"], Int[Array, " b"], Int[Array, ""]], Float[Array, "b s s c"]]
+Inputs = Callable[[UInt16[Array, "b s s w"], Int[Array, " b"], Int[Array, ""]], Float[Array, "b s s c"]]
 
 
 def loss(
@@ -71,12 +71,12 @@ def build(
         optimiser: its state is part of the step's.
         positive_weight: see `loss`.
         key: of dropout.
-        inputs: the network's inputs of a device's grey slices, given their numbers and the step's.
+        inputs: the network's inputs on a device, given the levels and the numbers of its slices, and the step's number.
         mesh: the devices; default: this process's, and those of the other hosts.
     """
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        image = inputs(batch.grey, batch.record, state.step)
+        image = inputs(batch.levels, batch.record, state.step)
         own_key = jax.random.fold_in(jax.random.fold_in(key, state.step), jax.lax.axis_index(AXIS))
         new, value = gradients(network, state, image, batch.labels, positive_weight=positive_weight, key=own_key)
         updates, opt_state = optimiser.update(new.params, state.opt_state, state.params)

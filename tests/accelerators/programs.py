@@ -104,7 +104,7 @@ def _step(config: Any, batch: int, mesh: Mesh) -> jax.stages.Lowered:
     )
     start = jax.eval_shape(lambda variables: state.create(variables, optimiser), _variables(config))
     slices = Batch(
-        grey=jax.ShapeDtypeStruct((number, batch, side, side, 1), jnp.float32),
+        levels=jax.ShapeDtypeStruct((number, batch, side, side, 1), jnp.uint16),
         labels=jax.ShapeDtypeStruct((number, batch, 1), jnp.float32),
         record=jax.ShapeDtypeStruct((number, batch), jnp.int32),
     )

@@ -43,7 +43,7 @@ def test_grey_slices_are_those_of_the_records(folder, data, reader):
         source = records.data_source(folder, split)
         places = grey.places(folder, [split] * len(source), np.arange(len(source)))
         expected = np.stack([grey.from_hu(source[n]["hu"], data) for n in range(len(source))])
-        np.testing.assert_array_equal(reader(places), expected)
+        np.testing.assert_array_equal(grey.from_levels(reader(places)), expected)
 
 
 def test_an_epoch_shows_every_slice_once_in_another_order(folder, reader):
@@ -58,11 +58,11 @@ def test_an_epoch_shows_every_slice_once_in_another_order(folder, reader):
     assert not np.array_equal(*orders)
     source, truth = records.data_source(folder, "train"), records.read_index(folder, "train")["any"].to_numpy()
     for b in batches:
-        assert b.grey.shape == (jax.local_device_count(), batch, SIZE, SIZE, 1)
+        assert b.levels.shape == (jax.local_device_count(), batch, SIZE, SIZE, 1)
         np.testing.assert_array_equal(b.labels[..., 0], truth[np.asarray(b.record)])
     first = int(batches[0].record[0, 0])
     mean = np.clip(source[first]["hu"] / 80, 0, 1).mean()
-    assert float(batches[0].grey[0, 0].mean()) == pytest.approx(mean, abs=0.01)
+    assert grey.from_levels(np.asarray(batches[0].levels[0, 0])).mean() == pytest.approx(mean, abs=0.01)
 
 
 def test_training_goes_on_where_it_stopped(reader):

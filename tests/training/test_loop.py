@@ -38,7 +38,7 @@ def config():
 
 def test_inputs_follow_from_the_step_and_the_slice():
     inputs = jax.jit(loop.training_inputs(config(), per_epoch=3))
-    image = jnp.asarray(np.random.default_rng(0).random((2, 32, 32, 1)), jnp.float32)
+    image = jnp.asarray(np.random.default_rng(0).integers(0, 65536, (2, 32, 32, 1)), jnp.uint16)
     numbers = jnp.array([4, 9])
     first = inputs(image, numbers, jnp.int32(4))
     assert first.shape == (2, 32, 32, 3)
