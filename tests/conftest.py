@@ -1,5 +1,6 @@
 """Which tests run where nobody says, and how long their programs are optimised."""
 
+import importlib
 import os
 from importlib import metadata
 
@@ -10,6 +11,11 @@ flags = [os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0"]
 if metadata.version("jax") < "0.11":  # which has no other way any more, and refuses the flag
     flags.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join(flags)
+
+# What a checked module is the first to import, jaxtyping's hook compiles from its source.
+OUTSIDE = "flax.linen grain jax matplotlib.figure nibabel orbax.checkpoint pandas scipy.stats tensorflow_datasets"
+for name in OUTSIDE.split():
+    importlib.import_module(name)
 
 ON_REQUEST = ("long", "accelerators")
 

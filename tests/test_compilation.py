@@ -29,6 +29,7 @@ def run(**environment: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.end_to_end
 def test_programs_are_kept_in_a_private_folder(tmp_path):
     run(XDG_CACHE_HOME=str(tmp_path))
     (folder,) = (tmp_path / "hemojax").iterdir()
@@ -39,11 +40,13 @@ def test_programs_are_kept_in_a_private_folder(tmp_path):
     assert list(folder.glob("*-cache")) == programs
 
 
+@pytest.mark.end_to_end
 def test_a_folder_that_jax_was_given_is_left_alone(tmp_path):
     run(XDG_CACHE_HOME=str(tmp_path / "a"), JAX_COMPILATION_CACHE_DIR=str(tmp_path / "b"))
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.end_to_end
 def test_a_home_that_cannot_be_written_does_not_stop_a_run(tmp_path):
     (tmp_path / "file").touch()
     run(XDG_CACHE_HOME=str(tmp_path / "file"))

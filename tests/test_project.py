@@ -66,6 +66,7 @@ def test_the_oldest_releases_are_the_lower_ends_of_the_core():
     assert oldest == lowest | {"jaxlib": lowest["jax"]}
 
 
+@pytest.mark.end_to_end
 def test_the_core_imports_nothing_of_the_study():
     package = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     modules = {"pillow": "PIL", "scikit-image": "skimage"}
@@ -120,6 +121,7 @@ def test_requirements_name_neither_tensorflow_nor_torch():
         assert not {"tensorflow", "torch", "torchvision"} & set(packages)
 
 
+@pytest.mark.end_to_end
 def test_importing_hemojax_changes_no_setting_of_the_process():
     code = """
 import jax, os, sys

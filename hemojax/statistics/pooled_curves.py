@@ -10,8 +10,8 @@ from jaxtyping import Float, Real
 from hemojax.metrics.curves import auroc, average_precision
 from hemojax.statistics import bootstrap
 
-_AT_ONCE = 500
-"""Resampled curves held at once."""
+_AT_ONCE = 100
+"""Resampled curves at once: a few MB, which stay in a core's cache."""
 
 
 def summarise(

@@ -76,10 +76,9 @@ def whole() -> Iterator[Case]:
     yield from CONTINUOUS
     for programs in (GRADIENTS[:1], ("predict",), ("step",)):
         yield from (Case(t, n, d, p) for n, p, d, t in product(NETWORKS, programs, DTYPES, TARGETS))
-    for network in NETWORKS:
-        for program in (*(f"engine:{method}@{PLACES}" for method in COSTLY), "faithfulness", "fullgrad", GRADIENTS[1]):
-            yield from (Case(t, network, d, program) for d, t in product(DTYPES, TARGETS))
-        yield from (Case(t, network, d, "step", 8) for d, t in product(DTYPES, TARGETS))
+    for program in ("fullgrad", "faithfulness", GRADIENTS[1], *(f"engine:{method}@{PLACES}" for method in COSTLY)):
+        yield from (Case(t, n, d, program) for n, d, t in product(NETWORKS, DTYPES, TARGETS))
+    yield from (Case(t, n, d, "step", 8) for n, d, t in product(NETWORKS, DTYPES, TARGETS))
 
 
 def compiled(case: Case) -> dict[str, Any]:

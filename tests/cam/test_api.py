@@ -38,6 +38,7 @@ def own(outputs):
     return network, network.init(jax.random.key(0), IMAGES)
 
 
+@pytest.mark.end_to_end
 def test_a_users_network_with_every_method():
     network, its = own(1)
     found = cam.explain(network, its, IMAGES, methods=(*cam.METHODS, "fullgrad"), stages=("stage2",), seeds=2)
@@ -118,6 +119,7 @@ def test_the_same_request_is_compiled_once():
     assert run._outermost._cache_size() == 1
 
 
+@pytest.mark.end_to_end
 def test_the_examples_of_the_documentation_run():
     names: dict = {}
     for page in PAGES:

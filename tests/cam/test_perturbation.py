@@ -61,6 +61,7 @@ def test_ablated_scores_are_those_of_a_loop(stage, group):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
 def test_ablated_scores_where_the_suffix_begins_pointwise(stage):
     """Behind stage1 an MBConv that expands, behind stage2 the head: one run of these serves all channels."""
@@ -199,6 +200,7 @@ def test_ablated_scores_without_a_run_where_the_score_is_linear():
         np.testing.assert_allclose(found[:, channel], linear(ablated, weights), atol=1e-5)
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize(("name", "stage"), [("resnet18", "stage4"), ("efficientnet_v2_s", "head")])
 def test_the_last_stage_of_each_network_is_linear(name, stage):
     """Its suffix, run on the ablated activations, gives what the closed form does."""

@@ -194,6 +194,7 @@ def test_missing_weights_are_refused_before_any_work(tmp_path, name):
     assert IMAGENET.get(name, f"state dict of {name}") in str(error.value)
 
 
+@pytest.mark.end_to_end
 def test_imagenet_weights_from_a_package_know_a_cat_and_a_coffee():
     network = create("efficientnet_lite0", 1000)
     images = jnp.stack([pictures.whole(name) for name in pictures.LABELS])

@@ -13,6 +13,8 @@ from hemojax.metrics import overlap
 from hemojax.reporting import report
 from hemojax.statistics import summary, thresholds
 
+pytestmark = pytest.mark.end_to_end
+
 # Two patients a split, one slice each: (tp, fp, fn) of pixels, then of boxes, at the thresholds 0.5 and 0.7.
 # GradCAM at stage2 does best on validation at 0.7, where it has on test
 #   pixels: patient c 12/16 = 0.750, patient d 6/12 = 0.500, pooled 18/28 = 0.643, IoU 9/19 = 0.474;

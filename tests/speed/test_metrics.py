@@ -14,6 +14,7 @@ def results(task):
         yield name, part()
 
 
+@pytest.mark.end_to_end
 def test_every_contender_counts_the_same_pixels():
     found = dict(results("pixels"))
     ours = [np.stack(counts, axis=-1) for counts, _ in found.pop("hemojax")]
@@ -23,6 +24,7 @@ def test_every_contender_counts_the_same_pixels():
     np.testing.assert_array_equal(ours[0], ours[metrics.CHUNK])
 
 
+@pytest.mark.end_to_end
 def test_every_contender_draws_the_same_boxes():
     found = dict(results("boxes"))
     ours = found.pop("hemojax")

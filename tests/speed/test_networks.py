@@ -2,6 +2,8 @@ import jax
 import numpy as np
 import pytest
 
+from hemojax import models
+from hemojax.models.resnet import ResNet
 from hemojax.speed import networks
 
 pytestmark = pytest.mark.end_to_end
@@ -16,13 +18,14 @@ def test_work_of_the_layers_is_the_published_one(network, size, gmac):
     assert flop / 2e9 == pytest.approx(gmac, rel=0.01)
 
 
-def test_every_workload_runs():
+def test_every_workload_runs(monkeypatch):
+    monkeypatch.setitem(models.MODELS, "small", lambda outputs, **options: ResNet(outputs, depths=(1, 1), **options))
     (forward,), (gradients,), (training,) = (
-        networks.network("resnet18", workload, batch=2, size=32, dtype="float32") for workload in networks.WORKLOADS
+        networks.network("small", workload, batch=2, size=32, dtype="float32") for workload in networks.WORKLOADS
     )
     assert forward().shape == (2, 1)
     _, activations, gradients = gradients()
-    assert set(activations) == set(gradients) == {"stem", "stage1", "stage2", "stage3", "stage4"}
+    assert set(activations) == set(gradients) == {"stem", "stage1", "stage2"}
     assert all(np.abs(gradient).max() > 0 for gradient in jax.tree.leaves(gradients))
     first = training()
     assert min(training() for _ in range(5)) < first
