@@ -17,6 +17,10 @@ Computed = TypeVar("Computed")
 AXIS = "data"
 """Name of the axis over which batches are divided, in the pmapped training step and in the mesh."""
 
+LONGEST = 7 * 24 * 3600
+"""Seconds for which hosts that are done wait for the first, which scores and reports alone. JAX's 5 minutes would abort
+the run of each of them. A host that dies is noticed all the same, by its heartbeat."""
+
 
 def join_hosts(coordinator: str | None, hosts: int | None, host: int | None) -> None:
     """Connect this process to the other hosts of its run; only the first one goes on printing.
@@ -31,7 +35,7 @@ def join_hosts(coordinator: str | None, hosts: int | None, host: int | None) -> 
         UserError: the hosts are not found.
     """
     try:
-        jax.distributed.initialize(coordinator, hosts, host)
+        jax.distributed.initialize(coordinator, hosts, host, shutdown_timeout_seconds=LONGEST)
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"--distributed: {reason} Give --coordinator=HOST:PORT, --hosts=N, --host=I") from error
