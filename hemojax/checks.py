@@ -5,6 +5,7 @@ from ml_collections import ConfigDict
 
 from hemojax import devices
 from hemojax.cam import engine, memory, targets
+from hemojax.cam.refinement import REFINEMENTS
 from hemojax.data import hounsfield
 from hemojax.data.labels import LABELS
 from hemojax.errors import UserError, check_name
@@ -32,6 +33,8 @@ def checked(config: ConfigDict) -> ConfigDict:
         pretrained.locate(config.model.weights, config.model.name)
     check_name(config.data.normalisation, hounsfield.NORMALISATIONS, "normalisation")
     check_name(config.eval.protocol, PROTOCOLS, "protocol")
+    for name in config.eval.refine:
+        check_name(name, REFINEMENTS, "eval.refine")
     config = config.copy_and_resolve_references()
     config.cam = sized(config.cam, network, config.data)
     cam = config.cam

@@ -48,7 +48,7 @@ Maps = dict[tuple[str, str], Float[np.ndarray, "n h w"]]
 def compare(run: TrainedRun, explained: Explained, *, cells: pd.DataFrame) -> pd.DataFrame:
     """How like its original each map stays while ever more of the network is randomised.
 
-    Methods that run the network many times a slice (`registry.costly`) and RandomCAM are left out.
+    Methods that run the network many times a slice (`registry.costly`), refined maps and RandomCAM are left out.
 
     Args:
         run: the run; of it at most `eval.sanity.slices` test slices, evenly spread, 0 for none.
@@ -61,7 +61,7 @@ def compare(run: TrainedRun, explained: Explained, *, cells: pd.DataFrame) -> pd
         the grid of `eval.size` pixels). A map that became constant has no order: its rank correlation is 0.
     """
     config, network, slices = run.config, run.network, explained.slices
-    cells = cells[~cells["method"].isin([name for name in METHODS if costly(name)])]
+    cells = cells[cells["method"].isin([name for name in METHODS if not costly(name)])]
     cells = cells.loc[cells["method"] != RANDOM, KEYS].drop_duplicates()
     slices = slices[(slices["split"] == "test") & slices["lesion"]]
     columns = ["case", "patient", "slice", "split", *KEYS, "randomised", "depth", "spearman", "ssim"]

@@ -8,14 +8,14 @@ import dataclasses
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from hemojax import devices, results
@@ -168,6 +168,7 @@ class MapBatch:
         rows: the slices, rows of the index.
         heats: in [0, 1].
         baseline: made without a network.
+        refine: what the maps at full size of the slice at this place become, see `cam.refinement`; None: raw maps.
     """
 
     stage: str
@@ -175,6 +176,7 @@ class MapBatch:
     rows: pd.DataFrame
     heats: Float[np.ndarray, "b n h w"]
     baseline: bool = False
+    refine: Callable[[int, Float[Array, "n s s"]], Float[Array, "n s s"]] | None = None
 
     def only(self, name: tuple[str, int]) -> "MapBatch":
         """The maps of one method and seed alone."""

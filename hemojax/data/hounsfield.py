@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float32, Int16, Real, Shaped
 from PIL import Image
 
+BRAIN = (40.0, 80.0)
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 NORMALISATIONS = ("imagenet", "air_zero", "tensorflow")
@@ -26,6 +27,11 @@ def apply_window(hu: Real[np.ndarray, "h w"], window: Window) -> Float32[np.ndar
     """Grey values in [0, 1]: 0 at centre - width / 2 and below, 1 at centre + width / 2 and above."""
     centre, width = window
     return np.clip((hu.astype(np.float32) - np.float32(centre - width / 2)) / np.float32(width), 0, 1)
+
+
+def guide(hu: Real[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+    """What maps are refined by: grey values of the brain window, which shows the edges of blood and not of bone."""
+    return apply_window(hu, BRAIN)
 
 
 def channels(windows: Sequence[Window]) -> int:

@@ -43,7 +43,7 @@ def chosen_in_words(judged: pd.DataFrame, mask: str, kind: str, choice: Mapping[
 
 def best_stage_in_words(best: pd.DataFrame, mask: str) -> str:
     """At which stage most methods are best."""
-    rows = best[(best["mask"] == mask) & ~best["baseline"].astype(bool) & (best["method"] != RANDOM)]
+    rows = best[(best["mask"] == mask) & ~best["baseline"].astype(bool) & ~best["method"].str.startswith(RANDOM)]
     stages = rows["stage"].value_counts()
     (stage, times), *_ = stages.items()
     return f"{mask}, stage: {stage} is the best stage on validation for {times} of {len(rows)} methods."

@@ -16,7 +16,7 @@ _COLUMNS = ["difference", "low", "high", "beats", "loses", "p", "p_holm", "slice
 def against_random(rows: pd.DataFrame, resamples: int = bootstrap.RESAMPLES) -> pd.DataFrame:
     """Compares every method with RandomCAM at the same stage; see `differences`."""
     cells = rows.loc[~rows["baseline"].astype(bool), CELL].drop_duplicates()
-    cells = cells[cells["method"] != RANDOM]
+    cells = cells[~cells["method"].str.startswith(RANDOM)]
     return differences(rows, cells, cells.assign(method=RANDOM), resamples)
 
 

@@ -151,7 +151,7 @@ def choose(summary: pd.DataFrame, protocol: Protocol) -> dict[str, dict[str, dic
     chosen: dict[str, dict[str, dict[str, Any]]] = {}
     for mask, rows in of_protocol(summary, protocol, "validation").groupby("mask"):
         complete = rows["slices"] == rows["slices"].max()
-        candidates = rows[complete & ~rows["baseline"].astype(bool) & (rows["method"] != RANDOM)]
+        candidates = rows[complete & ~rows["baseline"].astype(bool) & ~rows["method"].str.startswith(RANDOM)]
         if candidates.empty:
             raise UserError(f"no method covers all validation slices that have a {mask} mask, so none can be chosen")
         chosen[str(mask)] = {}

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from absl import logging
-from jaxtyping import Float, Int16
+from jaxtyping import Array, Float, Int16
 from ml_collections import ConfigDict
 from nibabel.nifti1 import Nifti1Image
 from scipy import special
 
 from hemojax import devices, results
 from hemojax.batches import in_batches
-from hemojax.cam import engine, postprocess, random, targets
+from hemojax.cam import engine, postprocess, random, refinement, targets
 from hemojax.checks import sized
 from hemojax.data import case, grey, hounsfield
 from hemojax.data.datasets import generic
@@ -149,7 +149,15 @@ def build(run: TrainedRun, choice: Choice, *, batch: int, chunk: int) -> Callabl
     mesh = devices.mesh()
     batch = devices.whole_batch(batch)
     data, variables, infer = run.config.data, run.variables, predict.build(run.network)
-    maps = engine.build(run.network, (choice.method,), (choice.stage,), seeds=1, chunk=chunk, mesh=mesh)
+    method, refined_by = refinement.parts(choice.method)
+    maps = engine.build(run.network, (method,), (choice.stage,), seeds=1, chunk=chunk, mesh=mesh)
+    full_size, refine = jax.jit(postprocess.full_heat, static_argnums=1), jax.jit(refinement.refine, static_argnums=0)
+
+    def refined(heat: Float[Array, "h w"], hu: Int16[np.ndarray, "height width"]) -> Float[Array, "s s"]:
+        """On the grid on which it was chosen."""
+        size = run.config.eval.size
+        guide = jnp.asarray(hounsfield.guide(hounsfield.resize_hu(hu, size)))
+        return refine(refined_by, full_size(heat, (size, size))[None], guide)[0]
 
     def find(scan: Scan) -> Found:
         hu, side = scan.hu, max(scan.hu.shape[:2])
@@ -163,11 +171,12 @@ def build(run: TrainedRun, choice: Choice, *, batch: int, chunk: int) -> Callabl
         for places, n in in_batches(len(positive), batch):
             at = positive[places]
             explanation = maps(variables, images[at], targets.predicted(logits[at]), identities[at])
-            found = explanation.maps[choice.stage, choice.method]
+            found = explanation.maps[choice.stage, method]
             found = found.reshape(batch, *found.shape[-2:])
-            full = jax.vmap(lambda m: postprocess.full_heat(m, (side, side)))(jnp.asarray(found))
             for k in range(n):
-                heat[..., at[k]] = hounsfield.crop_square(np.asarray(full[k], np.float32), hu.shape[:2])
+                one = refined(found[k], hu[..., at[k]]) if refined_by else found[k]
+                full = np.asarray(full_size(one, (side, side)), np.float32)
+                heat[..., at[k]] = hounsfield.crop_square(full, hu.shape[:2])
         return Found(logits, heat)
 
     return find
