@@ -69,6 +69,7 @@ def defaults() -> ConfigDict:
         "randomcam",
     )
     cam.stages = ("stage1", "stage2", "stage3", "stage4")  # and inner taps of EfficientNets: stage2/expand
+    cam.registration = True  # draw maps where the network's cells look, see hemojax.cam.registration
     cam.target = "ground_truth"  # ground_truth | predicted | a label of data.labels
     cam.random_seeds = 10
     cam.batch = 0  # slices at once; 0: what the devices' memory allows, 16 on a CPU

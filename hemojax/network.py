@@ -35,6 +35,10 @@ class Network(Protocol):
         That runs by itself until `stage5/affine`, where nothing is tapped.
         """
 
+    @property
+    def symmetric_padding(self) -> bool:
+        """Whether strided convolutions pad alike on both sides, see `cam.registration`."""
+
     def resolve(self, name: str) -> str:
         """The link called `name`, which is its own name or another.
 

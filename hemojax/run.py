@@ -20,6 +20,8 @@ FIXED_SECTIONS = ("name", "seed", "data", "model", "train")
 """What the records and the weights depend on; the rest may change between runs in one folder."""
 FREE_OPTIONS = ("data.masks.", "data.device_share", "train.log_steps")
 """Of these sections: what neither depends on."""
+ADDED = {"cam": {"registration": False}, "eval": {"refine": ()}}
+"""Options that the runs of earlier versions do not name, and what these did."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +120,10 @@ def stored(workdir: Path) -> Run:
         UserError: there is none.
     """
     run = Run(ConfigDict(), workdir)
-    return dataclasses.replace(run, config=ConfigDict(results.read_json(run.results / "run.json")["config"]))
+    config = results.read_json(run.results / "run.json")["config"]
+    for section, options in ADDED.items():
+        config[section] = options | config[section]
+    return dataclasses.replace(run, config=ConfigDict(config))
 
 
 def _options(config: ConfigDict) -> dict[str, Any]:

@@ -79,14 +79,14 @@ def each_slice(
 
 def _full_size(batch: MapBatch, at: int, size: int) -> Float[Array, "n size size"]:
     heats = jnp.asarray(batch.heats[at])
-    full = heats if batch.baseline else _resized(size)(heats)
+    full = heats if batch.baseline else _resized(size, batch.shift)(heats)
     return batch.refine(at, full) if batch.refine else full
 
 
 @functools.cache
-def _resized(size: int) -> Callable[[Float[Array, "n h w"]], Float[Array, "n size size"]]:
+def _resized(size: int, shift: float) -> Callable[[Float[Array, "n h w"]], Float[Array, "n size size"]]:
     """A program of its own for all that use the maps: fused into theirs, the last bits could differ among them."""
-    one = functools.partial(postprocess.full_heat, size=(size, size))
+    one = functools.partial(postprocess.full_heat, size=(size, size), shift=shift)
     return Program(lambda maps: jax.lax.map(one, maps))
 
 

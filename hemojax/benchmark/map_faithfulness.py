@@ -75,7 +75,7 @@ def measure(run: TrainedRun, explained: Explained, *, cells: pd.DataFrame) -> pd
     rows = spread(tests, number)
     inputs = jnp.asarray(images(run, rows, number))
     subjects = Subject(inputs, targets_of(config, rows, explained.logits), jnp.asarray(identities(rows)))
-    heats = pd.DataFrame(_heats(run, explained, rows, cells), columns=["at", "stage", "method", "heat"])
+    heats = pd.DataFrame(_heats(run, explained, rows, cells), columns=["at", "stage", "method", "heat", "shift"])
     if heats.empty:
         return empty
     found = [function(run, subjects, heats) for function in (_single_maps, _sensitivity)]
@@ -150,8 +150,8 @@ def _in_whole_groups(
 
 def _heats(
     run: TrainedRun, explained: Explained, rows: pd.DataFrame, cells: pd.DataFrame
-) -> Iterator[tuple[int, str, str, Float[np.ndarray, "h w"]]]:
-    """Place in `rows`, stage, method and map of all that is to be measured, at the stage's own resolution."""
+) -> Iterator[tuple[int, str, str, Float[np.ndarray, "h w"], float]]:
+    """Place in `rows`, stage, method, map at its stage's resolution and its shift, of all to be measured."""
     wanted = set(zip(cells["stage"], cells["method"], strict=True))
     places = {key: at for at, key in enumerate(zip(rows["case"], rows["slice"], strict=True))}
     for batch in stored_maps.read(run, explained):
@@ -159,7 +159,7 @@ def _heats(
             if seed == 0 and (batch.stage, method) in wanted:
                 for i, key in enumerate(zip(batch.rows["case"], batch.rows["slice"], strict=True)):
                     if key in places:
-                        yield places[key], batch.stage, method, batch.heats[i, n]
+                        yield places[key], batch.stage, method, batch.heats[i, n], batch.shift
 
 
 def _single_maps(run: TrainedRun, subjects: Subject, heats: pd.DataFrame) -> pd.DataFrame:
@@ -171,7 +171,8 @@ def _single_maps(run: TrainedRun, subjects: Subject, heats: pd.DataFrame) -> pd.
     with Progress("faithfulness", len(heats)) as progress:
         for places, real in in_batches(len(heats), size):
             part = heats.iloc[places[:real]]
-            maps = np.stack([postprocess.full_heat(jnp.asarray(heat), side) for heat in part["heat"]])
+            drawn = zip(part["heat"], part["shift"], strict=True)
+            maps = np.stack([postprocess.full_heat(jnp.asarray(heat), side, shift) for heat, shift in drawn])
             at = heats["at"].to_numpy()[places]
             chosen = jax.tree.map(lambda leaf, at=at: leaf[at], subjects)
             values = jax.device_get(program(variables, chosen, maps[filled(real, size)]))

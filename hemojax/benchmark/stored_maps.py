@@ -21,12 +21,12 @@ from ml_collections import ConfigDict
 from hemojax import devices, results
 from hemojax.batches import filled
 from hemojax.benchmark.explained import Explained, identities, places, spread, targets_of
-from hemojax.cam import engine, targets
+from hemojax.cam import engine, registration, targets
 from hemojax.cam.registry import costly
 from hemojax.data import loader
 from hemojax.files import replacing
 from hemojax.progress import Progress
-from hemojax.run import Run, TrainedRun
+from hemojax.run import Run, TrainedRun, create_network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,6 +168,7 @@ class MapBatch:
         rows: the slices, rows of the index.
         heats: in [0, 1].
         baseline: made without a network.
+        shift: in cells, see `cam.registration`.
         refine: what the maps at full size of the slice at this place become, see `cam.refinement`; None: raw maps.
     """
 
@@ -176,6 +177,7 @@ class MapBatch:
     rows: pd.DataFrame
     heats: Float[np.ndarray, "b n h w"]
     baseline: bool = False
+    shift: float = 0.0
     refine: Callable[[int, Float[Array, "n s s"]], Float[Array, "n s s"]] | None = None
 
     def only(self, name: tuple[str, int]) -> "MapBatch":
@@ -186,6 +188,7 @@ class MapBatch:
 
 def read(run: Run, explained: Explained) -> Iterator[MapBatch]:
     """All maps of the run's jobs, a batch and stage at a time."""
+    network, side = create_network(run.config), run.config.data.size
     for job in jobs(run.config.cam, explained.slices):
         for path in sorted((run.maps / job.name).glob("*.npz")):
             with np.load(path, allow_pickle=False) as arrays:
@@ -198,4 +201,8 @@ def read(run: Run, explained: Explained) -> Iterator[MapBatch]:
                         heats.append(maps)
                     stacked = np.concatenate(heats, axis=1)
                     start = int(path.stem)
-                    yield MapBatch(stage, tuple(names), job.slices.iloc[start : start + len(stacked)], stacked)
+                    shift = (
+                        registration.shift(network, side / stacked.shape[-1]) if run.config.cam.registration else 0.0
+                    )
+                    rows = job.slices.iloc[start : start + len(stacked)]
+                    yield MapBatch(stage, tuple(names), rows, stacked, shift=shift)

@@ -22,14 +22,30 @@ def heat(raw: Float[Array, "h w"]) -> Float[Array, "h w"]:
     return minmax(jnp.maximum(raw, 0))
 
 
-def resize(values: Float[Array, "h w"], size: tuple[int, int]) -> Float[Array, "height width"]:
-    """Bilinear with half-pixel centres and without antialiasing, as cv2's INTER_LINEAR."""
-    return jax.image.resize(values, size, "linear", antialias=False)
+def resize(values: Float[Array, "h w"], size: tuple[int, int], shift: float = 0.0) -> Float[Array, "height width"]:
+    """Bilinear with half-pixel centres and without antialiasing, as cv2's INTER_LINEAR.
+
+    Args:
+        values: of a stage's cells.
+        size: of the image.
+        shift: how many cells further down and to the right they lie, at most half a cell (see `registration.shift`).
+            Beyond the border stand the border's cells.
+    """
+    if not shift:
+        return jax.image.resize(values, size, "linear", antialias=False)
+    scale = jnp.array([side / cells for side, cells in zip(size, values.shape, strict=True)])
+    padded = jnp.pad(values, 1, mode="edge")
+    return jax.image.scale_and_translate(
+        padded, size, (0, 1), scale, (shift - 1) * scale, method="linear", antialias=False
+    )
 
 
-def full_heat(values: Float[Array, "h w"], size: tuple[int, int]) -> Float[Array, "height width"]:
-    """What PGC returns for one layer: the stage's heat map (see `heat`), resized to the image and min-maxed again."""
-    return minmax(resize(values, size))
+def full_heat(values: Float[Array, "h w"], size: tuple[int, int], shift: float = 0.0) -> Float[Array, "height width"]:
+    """What PGC returns for one layer: the stage's heat map (see `heat`), resized to the image and min-maxed again.
+
+    PGC does not register maps: its `shift` is 0.
+    """
+    return minmax(resize(values, size, shift))
 
 
 def fuse_mean(maps: Sequence[Float[Array, "_ _"]], size: tuple[int, int]) -> Float[Array, "height width"]:

@@ -203,6 +203,11 @@ class EfficientNet(StagedNetwork):
         return (*(stage for stage in expansions if f"{stage}/expand" in self.taps), self.stages[-2])
 
     @property
+    def symmetric_padding(self) -> bool:
+        """As torchvision's; TensorFlow pads on the right and below alone where the stride divides the size."""
+        return not self.same
+
+    @property
     def linear_after(self) -> str:
         """The last stage."""
         return self.stages[-1]

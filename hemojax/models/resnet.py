@@ -72,6 +72,11 @@ class ResNet(StagedNetwork):
         return self.stages[-1]
 
     @property
+    def symmetric_padding(self) -> bool:
+        """As torchvision's."""
+        return True
+
+    @property
     def aliases(self) -> dict[str, str]:
         """Stages by torchvision's names, layer1 to layer4."""
         return {f"layer{i}": stage for i, stage in enumerate(self.stages) if i > 0}

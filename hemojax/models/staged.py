@@ -57,6 +57,11 @@ class StagedNetwork(nn.Module):
         return ()
 
     @property
+    def symmetric_padding(self) -> bool:
+        """Whether strided convolutions pad alike on both sides, see `cam.registration`."""
+        return False
+
+    @property
     def links(self) -> tuple[str, ...]:
         """What can be tapped, first to last: each stage, and behind it its inner taps."""
         return tuple(

@@ -16,7 +16,7 @@ from scipy import special
 
 from hemojax import devices, results
 from hemojax.batches import in_batches
-from hemojax.cam import engine, postprocess, random, refinement, targets
+from hemojax.cam import engine, postprocess, random, refinement, registration, targets
 from hemojax.checks import sized
 from hemojax.data import case, grey, hounsfield
 from hemojax.data.datasets import generic
@@ -151,13 +151,19 @@ def build(run: TrainedRun, choice: Choice, *, batch: int, chunk: int) -> Callabl
     data, variables, infer = run.config.data, run.variables, predict.build(run.network)
     method, refined_by = refinement.parts(choice.method)
     maps = engine.build(run.network, (method,), (choice.stage,), seeds=1, chunk=chunk, mesh=mesh)
-    full_size, refine = jax.jit(postprocess.full_heat, static_argnums=1), jax.jit(refinement.refine, static_argnums=0)
+    full_size, refine = (
+        jax.jit(postprocess.full_heat, static_argnums=(1, 2)),
+        jax.jit(refinement.refine, static_argnums=0),
+    )
 
-    def refined(heat: Float[Array, "h w"], hu: Int16[np.ndarray, "height width"]) -> Float[Array, "s s"]:
-        """On the grid on which it was chosen."""
-        size = run.config.eval.size
+    def drawn(heat: Float[Array, "h w"], hu: Int16[np.ndarray, "height width"], side: int) -> Float[Array, "s s"]:
+        """Refined on the grid on which that was chosen."""
+        size, cells = run.config.eval.size, len(heat)
+        shift = registration.shift(run.network, data.size / cells) if run.config.cam.registration else 0.0
+        if not refined_by:
+            return full_size(heat, (side, side), shift)
         guide = jnp.asarray(hounsfield.guide(hounsfield.resize_hu(hu, size)))
-        return refine(refined_by, full_size(heat, (size, size))[None], guide)[0]
+        return full_size(refine(refined_by, full_size(heat, (size, size), shift)[None], guide)[0], (side, side))
 
     def find(scan: Scan) -> Found:
         hu, side = scan.hu, max(scan.hu.shape[:2])
@@ -174,8 +180,7 @@ def build(run: TrainedRun, choice: Choice, *, batch: int, chunk: int) -> Callabl
             found = explanation.maps[choice.stage, method]
             found = found.reshape(batch, *found.shape[-2:])
             for k in range(n):
-                one = refined(found[k], hu[..., at[k]]) if refined_by else found[k]
-                full = np.asarray(full_size(one, (side, side)), np.float32)
+                full = np.asarray(drawn(jnp.asarray(found[k]), hu[..., at[k]], side), np.float32)
                 heat[..., at[k]] = hounsfield.crop_square(full, hu.shape[:2])
         return Found(logits, heat)
 

@@ -41,4 +41,5 @@ def train(config: ConfigDict, workdir: Path) -> TrainedRun:
     ]
     if devices.is_first_host():
         results.write_table(run.results / "slices.parquet", pd.concat(parts).assign(run=run.config.name))
+    devices.wait_for_all("logits")  # which every host reads
     return trained

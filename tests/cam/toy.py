@@ -17,6 +17,7 @@ class Toy(nn.Module):
     taps: tuple[str, ...] = ()
     linear_after: str | None = None  # the tanh is not linear
     pointwise_after: tuple[str, ...] = ()
+    symmetric_padding: bool = True
 
     def resolve(self, name):
         return {"last": self.stages[-1]}.get(name, name)

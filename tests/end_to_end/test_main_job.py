@@ -65,7 +65,7 @@ def test_results_are_complete(workdir):
     assert set(slices["split"]) == {"validation", "test"}
     cams = counts[~counts["baseline"]]
     assert set(cams["stage"]) == {"stage2", "stage3"}
-    assert cams["method"].nunique() == 11
+    assert cams["method"].nunique() == 2 * 11  # raw and refined
     assert cams["threshold"].nunique() == 51
     assert set(counts.loc[counts["baseline"], "method"]) == {"hu_threshold", "whole_brain", "mean_training_mask"}
     keys = ["case", "slice", "stage", "method", "seed", "mask", "threshold"]
