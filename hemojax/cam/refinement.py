@@ -40,7 +40,7 @@ def pamr(
         sharpness: a small one keeps to edges, a large one blurs.
     """
     margin, (h, w) = max(dilations), guide.shape
-    around = [(d * i, d * j) for d in dilations for i, j in product((-1, 0, 1), repeat=2)]
+    neighbours = [(d * i, d * j) for d in dilations for i, j in product((-1, 0, 1), repeat=2) if (i, j) != (0, 0)]
 
     def shifted(values: Float[Array, "*maps height width"], i: int, j: int) -> Float[Array, "*maps h w"]:
         return values[..., margin + i : margin + i + h, margin + j : margin + j + w]
@@ -48,11 +48,15 @@ def pamr(
     def padded(values: Float[Array, "*maps h w"]) -> Float[Array, "*maps height width"]:
         return jnp.pad(values, [(0, 0)] * (values.ndim - 2) + [(margin, margin)] * 2, mode="edge")
 
-    outside = padded(guide)
-    deviation = jnp.stack([shifted(outside, *offset) for offset in around]).std(0, ddof=1)
-    neighbours = [offset for offset in around if offset != (0, 0)]
-    distance = jnp.stack([jnp.abs(shifted(outside, *offset) - guide) for offset in neighbours])
-    weights = jax.nn.softmax(-distance / (1e-8 + sharpness * deviation), axis=0)
+    outside, number = padded(guide), len(neighbours) + len(dilations)
+    differences = [shifted(outside, *offset) - guide for offset in neighbours]
+    # The pixel itself differs by 0 from itself.
+    mean, squares = sum(differences) / number, sum(jnp.square(one) for one in differences)
+    deviation = jnp.sqrt(jnp.maximum(squares - number * jnp.square(mean), 0) / (number - 1))
+    # At most some neighbours' differences are large against the deviation, so that no sum is 0.
+    weights = jnp.exp(jnp.stack([-jnp.abs(one) / (1e-8 + sharpness * deviation) for one in differences]))
+    # Stored, not computed anew for each step.
+    weights = jax.lax.optimization_barrier(weights / weights.sum(0))
 
     def step(_: Int[Array, ""], maps: Maps) -> Maps:
         outside = padded(maps)
@@ -62,10 +66,36 @@ def pamr(
     return jax.lax.fori_loop(0, steps, step, maps)
 
 
+def walk(maps: Maps, guide: Guide, *, sharpness: float = 100.0, restart: float = 0.01, iterations: int = 100) -> Maps:
+    """A random walk that starts anew where the map says: Grady's walker with the map as its prior (2005, CVPR).
+
+    The solution x of (L + restart) x = restart * map, where L is the Laplacian of the pixels, each joined to its four
+    neighbours by exp(-sharpness * (difference of grey / standard deviation of the image's)**2).
+
+    Args:
+        maps: of one image.
+        guide: its grey values.
+        sharpness: a large one keeps to edges.
+        restart: a small one lets the walk go far, 1 / sqrt(restart) pixels.
+        iterations: of conjugate gradients.
+    """
+    scaled = guide / (guide.std() + 1e-8)
+    down, right = (jnp.exp(-sharpness * jnp.square(jnp.diff(scaled, axis=axis))) for axis in (0, 1))
+
+    def system(x: Maps) -> Maps:
+        i, j = down * jnp.diff(x, axis=1), right * jnp.diff(x, axis=2)
+        leaving = jnp.pad(i, ((0, 0), (0, 1), (0, 0))) + jnp.pad(j, ((0, 0), (0, 0), (0, 1)))
+        coming = jnp.pad(i, ((0, 0), (1, 0), (0, 0))) + jnp.pad(j, ((0, 0), (0, 0), (1, 0)))
+        return restart * x + coming - leaving
+
+    return jax.scipy.sparse.linalg.cg(system, restart * maps, x0=maps, maxiter=iterations)[0]
+
+
 REFINEMENTS: dict[str, Callable[[Maps, Guide], Maps]] = {
     "pamr5": partial(pamr, steps=5),
     "pamr": partial(pamr, steps=10),
     "pamr20": partial(pamr, steps=20),
+    "walk": walk,
 }
 """By name: what `eval.refine` lists."""
 
