@@ -54,14 +54,15 @@ def pamr(
     mean, squares = sum(differences) / number, sum(jnp.square(one) for one in differences)
     deviation = jnp.sqrt(jnp.maximum(squares - number * jnp.square(mean), 0) / (number - 1))
     # At most some neighbours' differences are large against the deviation, so that no sum is 0.
-    weights = jnp.exp(jnp.stack([-jnp.abs(one) / (1e-8 + sharpness * deviation) for one in differences]))
+    sharp = -1 / (1e-8 + sharpness * deviation)
+    weights = jnp.stack([jnp.exp(jnp.abs(one) * sharp) for one in differences])
     # Stored, not computed anew for each step.
     weights = jax.lax.optimization_barrier(weights / weights.sum(0))
 
     def step(_: Int[Array, ""], maps: Maps) -> Maps:
         outside = padded(maps)
         parts = (weight * shifted(outside, *offset) for weight, offset in zip(weights, neighbours, strict=True))
-        return sum(parts, start=jnp.zeros_like(maps))
+        return sum(parts)
 
     return jax.lax.fori_loop(0, steps, step, maps)
 
