@@ -96,7 +96,7 @@ def defaults() -> ConfigDict:
 
     explain = config.explain = ConfigDict()
     explain.scans = ""  # a folder of .nii.gz files, or one file
-    explain.mask = ""  # whose choice on validation to use: a name of data.masks (default: the first)
+    explain.mask = ""  # whose choice on validation to use: a name of data.masks (default: the first that is drawn)
     explain.method = ""  # default: the one chosen on validation, and so its stage and threshold
     explain.stage = ""
     explain.threshold = -1.0

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float32, Int16, Real, Shaped
 from PIL import Image
 
-BRAIN = (40.0, 80.0)
+GUIDE = (50.0, 100.0)
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 NORMALISATIONS = ("imagenet", "air_zero", "tensorflow")
@@ -30,8 +30,11 @@ def apply_window(hu: Real[np.ndarray, "h w"], window: Window) -> Float32[np.ndar
 
 
 def guide(hu: Real[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
-    """What maps are refined by: grey values of the brain window, which shows the edges of blood and not of bone."""
-    return apply_window(hu, BRAIN)
+    """What maps are refined by: grey values from 0 to 100 HU, so that blood is darker than the skull beside it.
+
+    In the brain window, which ends at 80 HU, both are white, and maps of bleeds at the skull run into it.
+    """
+    return apply_window(hu, GUIDE)
 
 
 def channels(windows: Sequence[Window]) -> int:

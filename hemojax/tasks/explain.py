@@ -126,7 +126,8 @@ def choose(options: ConfigDict, run: Run) -> Choice:
     if options.method and stage and options.threshold >= 0:
         return Choice(options.method, stage, options.threshold)
     chosen = results.read_json(run.results / "chosen.json")
-    mask = options.mask or next(iter(chosen))
+    drawn = [name for name in chosen if tuple(run.config.data.masks[name]) != (case.BOXED,)]
+    mask = options.mask or next(iter(drawn or chosen))
     check_name(mask, chosen, "explain.mask")
     best = chosen[mask]["pixels"]
     if (options.method or best["method"], stage or best["stage"]) != (best["method"], best["stage"]):

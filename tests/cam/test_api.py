@@ -127,7 +127,8 @@ def test_the_examples_of_the_documentation_run():
         assert examples
         for example in examples:
             exec(example, names)
-    for name in ("heat", "whole", "fused"):
+    assert names["refined"].shape == (1, 64, 64)
+    for name in ("heat", "whole", "fused", "drawn"):
         assert names[name].shape == (4, 64, 64)
         assert 0 < float(names[name].max()) <= 1
 
