@@ -38,6 +38,8 @@ def get_config(network: str = "efficientnet_v2_s") -> ConfigDict:
     # Paper: all stages.
     config.cam.stages = ("stage1", "stage2", "stage3", "stage4", "stage5", "stage6")
     config.cam.scorecam = ConfigDict({"slices": 0, "stages": ()})  # all slices and stages: for an accelerator
+    config.cam.registration = False  # pytorch-grad-cam's drawing; hemojax's own is True
+    config.eval.refine = ()  # the study's maps are raw
     config.eval.size = 512  # the slices' own grid
     config.eval.protocol = "hemorica_paper"  # pipeline: t = 0.5, on TP + FP + FN slices
     return config

@@ -22,6 +22,8 @@ DTYPES = ("float32", "bfloat16")
 TARGETS = ("h100", "v5e")
 PLACES = "early,middle,last"
 GRADIENTS = (f"engine:grid@{PLACES}", "engine:cam@last")
+METRICS = ("scoring", "maps", "refined")
+"""Programs without a network."""
 # Methods that run the network many times, or in a way of their own.
 COSTLY = (
     "groupcam",
@@ -67,7 +69,7 @@ CONTINUOUS = (
     Case("v5e", "resnet18", "bfloat16", "engine:groupcam@middle"),
     Case("h100", "resnet18", "float32", "faithfulness"),
     Case("h100", "resnet50", "bfloat16", "engine:gradcam,ablationcam@middle"),
-    *(Case(target, "resnet18", "float32", program) for target in TARGETS for program in ("scoring", "maps")),
+    *(Case(target, "resnet18", "float32", program) for target in TARGETS for program in METRICS),
 )
 
 

@@ -9,7 +9,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from hemojax import cam, devices, models
 from hemojax.benchmark import full_maps, map_faithfulness, scoring
-from hemojax.cam import engine, fullgrad
+from hemojax.cam import engine
+from hemojax.cam.fullgrad import fullgrad
 from hemojax.cam.registry import METHODS
 from hemojax.compilation import Program
 from hemojax.config import defaults
@@ -17,6 +18,7 @@ from hemojax.data.loader import Batch
 from hemojax.groups import map_groups
 from hemojax.run import create_network
 from hemojax.training import loop, predict, state, step
+from tests.accelerators.matrix import METRICS
 
 # What shares a forward and a backward: the grid of the benchmark.
 GRID = tuple(name for name, method in METHODS.items() if method.needs <= {"gradients", "key"} and not method.linear)
@@ -27,7 +29,7 @@ def lower(program: str, network: str, dtype: str, size: int, batch: int, mesh: M
     """The lowered program.
 
     Args:
-        program: "step", "predict", "fullgrad", "scoring", "maps" (resized to full size), "faithfulness";
+        program: "step", "predict", "fullgrad", "scoring", "maps" (resized to full size), "refined", "faithfulness";
             "engine:METHODS@STAGES" with methods and stages divided by ",", or with "grid" for those that share a
             backward, and "early", "middle", "last" or "all" for stages.
         network: a key of `hemojax.models.MODELS`.
@@ -39,7 +41,7 @@ def lower(program: str, network: str, dtype: str, size: int, batch: int, mesh: M
     config = _config(network, dtype, size)
     if program == "step":
         return _step(config, batch, mesh)
-    if program in ("scoring", "maps"):
+    if program in METRICS:
         return _metric(program, size, batch, mesh)
     net, number = create_network(config), batch * mesh.size
     images = jax.ShapeDtypeStruct((number, size, size, 3), jnp.float32)
@@ -56,7 +58,7 @@ def lower(program: str, network: str, dtype: str, size: int, batch: int, mesh: M
         platform = devices.platform(mesh)
 
         def whole(variables: Any, *arguments: Any) -> jax.Array:
-            return map_groups(partial(fullgrad.fullgrad, net, variables), platform, *arguments)
+            return map_groups(partial(fullgrad, net, variables), platform, *arguments)
 
         return Program(whole, platform).trace(*_placed((variables, images, target), mesh)).lower()
     methods, stages = program.removeprefix("engine:").split("@")
@@ -113,11 +115,12 @@ def _step(config: Any, batch: int, mesh: Mesh) -> jax.stages.Lowered:
 
 def _metric(program: str, size: int, batch: int, mesh: Mesh) -> jax.stages.Lowered:
     """What is said of maps without the network; these programs have no mesh, and run where their arguments are."""
-    run = scoring._figures if program == "scoring" else full_maps._resized(size, -0.4)
-    if program == "scoring":
-        shapes = (((batch, size, size), jnp.float32), ((2, size, size), jnp.bool_))
-    else:
-        shapes = (((batch, size // 16, size // 16), jnp.float32),)
+    coarse, full = ((batch, size // 16, size // 16), jnp.float32), ((batch, size, size), jnp.float32)
+    run, *shapes = {
+        "scoring": (scoring._figures, full, ((2, size, size), jnp.bool_)),
+        "maps": (full_maps._resized(size, -0.4), coarse),
+        "refined": (full_maps.refined("pamr"), full, ((size, size), jnp.float32)),
+    }[program]
     return run.trace(*_placed([jax.ShapeDtypeStruct(*shape) for shape in shapes], mesh)).lower()
 
 

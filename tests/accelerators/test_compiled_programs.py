@@ -24,7 +24,7 @@ def test_it_compiles(case):
     found = matrix.compiled(case)
     assert "error" not in found, found["error"]
     assert found["argument_mib"] + found["output_mib"] > 0
-    assert found["kernels"]["fusions"] > 0 or case.program in ("scoring", "maps")  # a TPU has these inside of loops
+    assert found["kernels"]["fusions"] > 0 or case.program in matrix.METRICS  # a TPU has these inside of loops
     exchanged = sum(kind["mib"] for kind in found["collectives"].values())
     if case.program == "step" and case.devices > 1:  # the gradients, each once
         assert exchanged == pytest.approx(found["argument_mib"] / 3, rel=0.1)  # parameters and Adam's two moments
