@@ -58,7 +58,7 @@ def _baselines(run: Run, slices: pd.DataFrame, of_slice: ground_truth.Slices) ->
 def _refined(batch: MapBatch, name: str, of_slice: ground_truth.Slices) -> MapBatch:
     def refine(at: int, maps: Float[Array, "n size size"]) -> Float[Array, "n size size"]:
         row = batch.rows.iloc[at]
-        guide = hounsfield.guide(of_slice(row["split"], row["record"]).hu)
+        guide = hounsfield.guide(of_slice(row["split"], int(row["record"])).hu)
         return refined(name)(maps, jnp.asarray(guide))
 
     names = tuple((refinement.named(method, name), seed) for method, seed in batch.names)
