@@ -51,7 +51,7 @@ fi
 step environment 60 bash -c environment
 # does a training step, and does the engine, compile and run at all
 job check-training 240 configs/speed.py:tiny --config.speed.networks="$network" --config.speed.workloads="('training',)"
-job check-maps 120 configs/speed.py:tiny --config.speed.what=cams --config.speed.networks="('resnet18',)" \
+job check-maps 240 configs/speed.py:tiny --config.speed.what=cams --config.speed.networks="('resnet18',)" \
     --config.speed.requests="('GradCAM stage2',)"
 job smoke 300 configs/smoke.py
 job forward 300 "$speed" --config.speed.workloads="('forward',)"
