@@ -114,10 +114,13 @@ def test_a_killed_run_goes_on_to_the_same_table(workdir, tmp_path):
     wait_for(tmp_path / "maps" / "shared" / "000000.npz", begun)
     kill(begun)
     assert not (tmp_path / "results" / "counts.parquet").exists()
-    done = run(f"--workdir={tmp_path}", "--config.eval.sanity.slices=0", "--config.eval.faithfulness.slices=0")
+    quick = ("--config.eval.sanity.slices=0", "--config.eval.faithfulness.slices=0", "--config.eval.refine=()")
+    done = run(f"--workdir={tmp_path}", *quick)
     assert done.returncode == 0, done.stderr[-2000:]
-    for undisturbed, resumed in zip(frames(workdir), frames(tmp_path), strict=True):
-        pd.testing.assert_frame_equal(undisturbed, resumed)
+    (slices, counts), (resumed_slices, resumed_counts) = frames(workdir), frames(tmp_path)
+    pd.testing.assert_frame_equal(slices, resumed_slices)
+    raw = counts[~counts["method"].str.endswith("+pamr")].reset_index(drop=True)
+    pd.testing.assert_frame_equal(raw, resumed_counts)
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
