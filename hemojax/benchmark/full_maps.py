@@ -28,8 +28,12 @@ BASELINES = (("hu_threshold", 0), ("whole_brain", 0), ("mean_training_mask", 0))
 
 def batches(run: Run, explained: Explained) -> Iterator[MapBatch]:
     """All maps of a run, a batch and stage at a time: the baselines', then those of its jobs, each raw and refined."""
+    yield from _baselines(run, explained.slices)
+    yield from _of_jobs(run, explained)
+
+
+def _of_jobs(run: Run, explained: Explained) -> Iterator[MapBatch]:
     of_slice = ground_truth.Slices(run)
-    yield from _baselines(run, explained.slices, of_slice)
     for batch in stored_maps.read(run, explained):
         yield batch
         for name in run.config.eval.refine:
@@ -43,14 +47,14 @@ def steps(run: Run, explained: Explained) -> int:
     return len(explained.slices) + copies * sum(len(job.slices) * len(job.stages) for job in jobs)
 
 
-def _baselines(run: Run, slices: pd.DataFrame, of_slice: ground_truth.Slices) -> Iterator[MapBatch]:
-    batch = run.config.cam.batch
+def _baselines(run: Run, slices: pd.DataFrame) -> Iterator[MapBatch]:
+    of_slice, batch = ground_truth.Slices(run), run.config.cam.batch
     average = ground_truth.mean_training_mask(run, of_slice)
     for start in range(0, len(slices), batch):
         rows = slices.iloc[start : start + batch]
         heats = []
         for split, record in zip(rows["split"], rows["record"], strict=True):
-            hu = of_slice(split, record).hu
+            hu = of_slice.hu(split, record)
             heats.append(np.stack([baselines.hu_threshold_map(hu), baselines.whole_brain_map(hu), average]))
         yield MapBatch("-", BASELINES, rows, np.stack(heats), baseline=True)
 
@@ -58,7 +62,7 @@ def _baselines(run: Run, slices: pd.DataFrame, of_slice: ground_truth.Slices) ->
 def _refined(batch: MapBatch, name: str, of_slice: ground_truth.Slices) -> MapBatch:
     def refine(at: int, maps: Float[Array, "n size size"]) -> Float[Array, "n size size"]:
         row = batch.rows.iloc[at]
-        guide = hounsfield.guide(of_slice(row["split"], int(row["record"])).hu)
+        guide = hounsfield.guide(of_slice.hu(row["split"], int(row["record"])))
         return refined(name)(maps, jnp.asarray(guide))
 
     names = tuple((refinement.named(method, name), seed) for method, seed in batch.names)
@@ -100,7 +104,7 @@ def heat_of(
     run: Run, explained: Explained, *, stage: str, method: str, seed: int = 0
 ) -> Iterator[tuple[str, int, Float[np.ndarray, "s s"]]]:
     """Case, slice and full-size heat map of every slice that this method explained at this stage."""
-    for batch in batches(run, explained):
+    for batch in _of_jobs(run, explained):
         if batch.stage == stage and (method, seed) in batch.names:
             maps = each_slice(lambda at, maps: np.asarray(maps[0]), batch.only((method, seed)), run.config.eval.size)
             yield from zip(batch.rows["case"], batch.rows["slice"], maps, strict=True)

@@ -41,7 +41,11 @@ class Slices:
 
     def __call__(self, split: str, record: int) -> Truth:
         """HU and masks of one record."""
-        return Truth(hounsfield.resize_hu(self._source(split)[record]["hu"], self._size), self.masks(split, record))
+        return Truth(self.hu(split, record), self.masks(split, record))
+
+    def hu(self, split: str, record: int) -> Float[np.ndarray, "s s"]:
+        """The HU of one record."""
+        return hounsfield.resize_hu(self._source(split)[record]["hu"], self._size)
 
     def masks(self, split: str, record: int) -> Bool[np.ndarray, "m s s"]:
         """The masks of one record."""

@@ -8,7 +8,7 @@ import pandas as pd
 from hemojax.errors import UserError
 from hemojax.reporting.sections import Section, by_stage, interval, judged_by, number, with_counts
 from hemojax.statistics import thresholds
-from hemojax.statistics.summary import RANDOM, best_stages, of_protocol, summarise
+from hemojax.statistics.summary import RANDOM, best_stages, is_random, of_protocol, summarise
 from hemojax.statistics.thresholds import Protocol
 
 _BRIEF = ("method", "stage", "Dice", "IoU", "n", "patients")
@@ -43,7 +43,7 @@ def chosen_in_words(judged: pd.DataFrame, mask: str, kind: str, choice: Mapping[
 
 def best_stage_in_words(best: pd.DataFrame, mask: str) -> str:
     """At which stage most methods are best."""
-    rows = best[(best["mask"] == mask) & ~best["baseline"].astype(bool) & ~best["method"].str.startswith(RANDOM)]
+    rows = best[(best["mask"] == mask) & ~best["baseline"].astype(bool) & ~is_random(best["method"])]
     stages = rows["stage"].value_counts()
     (stage, times), *_ = stages.items()
     return f"{mask}, stage: {stage} is the best stage on validation for {times} of {len(rows)} methods."

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from hemojax.statistics import bootstrap, summary
-from hemojax.statistics.summary import CELL, RANDOM, patient_sums
+from hemojax.statistics.summary import CELL, RANDOM, is_random, patient_sums
 
 _DICE = summary.FIGURES.index("dice")
 _COLUMNS = ["difference", "low", "high", "beats", "loses", "p", "p_holm", "slices", "patients"]
@@ -16,7 +16,7 @@ _COLUMNS = ["difference", "low", "high", "beats", "loses", "p", "p_holm", "slice
 def against_random(rows: pd.DataFrame, resamples: int = bootstrap.RESAMPLES) -> pd.DataFrame:
     """Compares every method with RandomCAM at the same stage; see `differences`."""
     cells = rows.loc[~rows["baseline"].astype(bool), CELL].drop_duplicates()
-    cells = cells[~cells["method"].str.startswith(RANDOM)]
+    cells = cells[~is_random(cells["method"])]
     return differences(rows, cells, cells.assign(method=RANDOM), resamples)
 
 

@@ -19,7 +19,6 @@ from hemojax.statistics.thresholds import BOXES, HITS, MAP_FIGURES, PIXELS, Prot
 CELL = ["split", "mask", "stage", "method"]
 ROW = [*CELL, "rule", "population"]
 RANDOM = "randomcam"
-
 _SLICE_RATIOS: dict[str, tuple[Any, list[str]]] = {
     "slice_dice": (overlap.dice, PIXELS),
     "slice_iou": (overlap.iou, PIXELS),
@@ -40,6 +39,11 @@ mean of pooled Dice over patients; `box_loose`, `box_strict` shares of slices hi
 pair of boxes; `pointing`, `pointing_near`, `energy`, `rank`, `auroc`, `ap` means over slices with a mask."""
 
 _SUMS = [*PIXELS, *BOXES, *_MEANS, *(f"n_{name}" for name in _MEANS)]
+
+
+def is_random(methods: pd.Series) -> pd.Series:
+    """Which of the methods are RandomCAM, raw or refined: never candidates, but what others are compared with."""
+    return methods.str.startswith(RANDOM)
 
 
 def patient_sums(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -151,7 +155,7 @@ def choose(summary: pd.DataFrame, protocol: Protocol) -> dict[str, dict[str, dic
     chosen: dict[str, dict[str, dict[str, Any]]] = {}
     for mask, rows in of_protocol(summary, protocol, "validation").groupby("mask"):
         complete = rows["slices"] == rows["slices"].max()
-        candidates = rows[complete & ~rows["baseline"].astype(bool) & ~rows["method"].str.startswith(RANDOM)]
+        candidates = rows[complete & ~rows["baseline"].astype(bool) & ~is_random(rows["method"])]
         if candidates.empty:
             raise UserError(f"no method covers all validation slices that have a {mask} mask, so none can be chosen")
         chosen[str(mask)] = {}

@@ -152,10 +152,8 @@ def build(run: TrainedRun, choice: Choice, *, batch: int, chunk: int) -> Callabl
     data, variables, infer = run.config.data, run.variables, predict.build(run.network)
     method, refined_by = refinement.parts(choice.method)
     maps = engine.build(run.network, (method,), (choice.stage,), seeds=1, chunk=chunk, mesh=mesh)
-    full_size, refine = (
-        jax.jit(postprocess.full_heat, static_argnums=(1, 2)),
-        jax.jit(refinement.refine, static_argnums=0),
-    )
+    full_size = jax.jit(postprocess.full_heat, static_argnums=(1, 2))
+    refine = jax.jit(refinement.refine, static_argnums=0)
 
     def drawn(heat: Float[Array, "h w"], hu: Int16[np.ndarray, "height width"], side: int) -> Float[Array, "s s"]:
         """Refined on the grid on which that was chosen."""
