@@ -13,9 +13,11 @@ from hemojax.models import pretrained
 from hemojax.network import Network
 from hemojax.run import create_network
 from hemojax.statistics.thresholds import PROTOCOLS
+from hemojax.training.sampling import SAMPLINGS
 from hemojax.training.state import OPTIMIZERS
 
 DTYPES = ("float32", "bfloat16")
+PRETRAININGS = ("phantom",)
 
 
 def checked(config: ConfigDict) -> ConfigDict:
@@ -28,6 +30,9 @@ def checked(config: ConfigDict) -> ConfigDict:
         check_name(label, LABELS, "label")
     check_name(config.model.dtype, DTYPES, "model.dtype")
     check_name(config.train.optimizer, OPTIMIZERS, "train.optimizer")
+    check_name(config.train.sampling, SAMPLINGS, "train.sampling")
+    if config.train.pretrain:
+        check_name(config.train.pretrain, PRETRAININGS, "train.pretrain")
     network = create_network(config)
     if config.model.weights:
         pretrained.locate(config.model.weights, config.model.name)

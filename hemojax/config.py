@@ -52,6 +52,10 @@ def defaults() -> ConfigDict:
     train.warmup = 0.3  # share of the steps
     train.weight_decay = 1e-2
     train.log_steps = 50  # steps after which figures are fetched from the device and written
+    # uniform | position: as often as it takes for a slice's height in the scan to say nothing of the (first) label
+    train.sampling = "uniform"
+    train.pretrain = ""  # phantom: first on data.phantom, for as many epochs as here, then on the data set
+    train.pretrain_epochs = 12
     train.positive_weight = 1.0  # weight of a positive label in the loss; 0 balances the training labels
 
     cam = config.cam = ConfigDict()

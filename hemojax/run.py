@@ -20,7 +20,11 @@ FIXED_SECTIONS = ("name", "seed", "data", "model", "train")
 """What the records and the weights depend on; the rest may change between runs in one folder."""
 FREE_OPTIONS = ("data.masks.", "data.device_share", "train.log_steps")
 """Of these sections: what neither depends on."""
-ADDED = {"cam": {"registration": False}, "eval": {"refine": ()}}
+ADDED = {
+    "train": {"sampling": "uniform", "pretrain": "", "pretrain_epochs": 12},
+    "cam": {"registration": False},
+    "eval": {"refine": ()},
+}
 """Options that the runs of earlier versions do not name, and what these did."""
 
 
@@ -45,6 +49,11 @@ class Run:
     def checkpoints(self) -> Path:
         """See `training.checkpoints`."""
         return self.workdir / "checkpoints"
+
+    @property
+    def pretraining(self) -> Path:
+        """The same things of the training that comes before, see `tasks.train`."""
+        return self.workdir / "pretraining"
 
     @property
     def maps(self) -> Path:
@@ -90,9 +99,8 @@ def guard(run: Run) -> None:
     Raises:
         UserError: the folder holds a run with other options for data, model or training.
     """
-    path = run.results / "run.json"
-    if path.exists():
-        before, now = (_fixed(options) for options in (results.read_json(path)["config"], _options(run.config)))
+    if (run.results / "run.json").exists():
+        before, now = (_fixed(_options(config)) for config in (stored(run.workdir).config, run.config))
         for name in sorted(before.keys() | now.keys()):
             if before.get(name) != now.get(name):
                 raise UserError(

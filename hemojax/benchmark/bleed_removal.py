@@ -95,10 +95,7 @@ def positions(run: Run) -> pd.DataFrame:
         a row a slice and label: case, patient, slice, split, label, truth, score.
     """
     index = {split: records.read_index(run.records, split) for split in ("train", "validation", "test")}
-    places = {
-        split: position.from_below(rows["position"].to_numpy(np.float64), "".join(axes[2] for axes in rows["axes"]))
-        for split, rows in index.items()
-    }
+    places = {split: position.heights(rows) for split, rows in index.items()}
     frames = []
     for label in run.config.data.labels:
         truth = {split: rows[label].to_numpy() for split, rows in index.items()}

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Float32, Int, UInt16
+from jaxtyping import Array, Float32, Float64, Int, UInt16
 
 from hemojax import devices
 from hemojax.batches import in_batches
@@ -24,6 +24,7 @@ from hemojax.data import grey, hounsfield, records
 THREADS, READ_AHEAD = 4, 8  # threads that read batches from the file, and batches that wait
 
 Rows = Int[np.ndarray, "*rows"]
+Weights = Float64[np.ndarray, " slices"]
 
 
 class Batch(NamedTuple):
@@ -32,7 +33,8 @@ class Batch(NamedTuple):
     Attributes:
         levels: see `grey.from_levels`; not yet augmented.
         labels: 0 or 1, of the config's labels.
-        record: each slice's number in the split.
+        record: each slice's number in the split; of a slice that an epoch draws again, with as many times the number of
+            slices added, so that its random changes are others.
     """
 
     levels: UInt16[Array, "d b s s w"]
@@ -84,19 +86,20 @@ class Reader:
 
 
 class _TrainingRows:
-    """The places and numbers of every training batch of this process, by the batch's number, from 0 on.
+    """`Batch.record` of every training batch of this process, by the batch's number, from 0 on.
 
-    Every epoch is shuffled anew, and every process has its own share of it.
+    Every epoch is drawn and shuffled anew, and every process has its own share of it.
     """
 
-    def __init__(self, folder: Path, batch_size: int, seed: int, stop: int):
+    def __init__(self, folder: Path, batch_size: int, seed: int, stop: int, weights: Weights | None):
         self._slices, self._batch_size, self._seed, self._stop = _number(folder), batch_size, seed, stop
-        self._per_epoch = batches_an_epoch(folder, batch_size)
+        self._weights, self._per_epoch = weights, batches_an_epoch(folder, batch_size)
         self._order = lru_cache(maxsize=2)(self._shuffled)
 
     def _shuffled(self, epoch: int) -> Rows:
-        order = np.random.default_rng((self._seed, epoch)).permutation(self._slices)
-        return order[jax.process_index() :: jax.process_count()]
+        rng = np.random.default_rng((self._seed, epoch))
+        drawn = np.arange(self._slices) if self._weights is None else drawn_by_weight(self._weights, rng)
+        return rng.permutation(drawn)[jax.process_index() :: jax.process_count()]
 
     def __len__(self) -> int:
         return self._stop
@@ -108,8 +111,31 @@ class _TrainingRows:
         )
 
 
+def drawn_by_weight(weights: Weights, rng: np.random.Generator) -> Rows:
+    """As many numbers as there are weights, each as often as its weight says (see `Batch.record`).
+
+    Systematic resampling (Kitagawa 1996): a number is drawn the whole part of its expected times, or once more.
+
+    Args:
+        weights: not negative; their sum is above 0.
+        rng: one uniform number is drawn.
+    """
+    number = len(weights)
+    edges = np.cumsum(weights, dtype=np.float64)
+    chosen = np.searchsorted(edges, (rng.random() + np.arange(number)) * (edges[-1] / number), side="right")
+    chosen = np.minimum(chosen, number - 1)
+    return chosen + number * (np.arange(number) - np.searchsorted(chosen, chosen))
+
+
 def train_batches(
-    reader: Reader, *, labels: Sequence[str], batch_size: int, seed: int, start: int, stop: int
+    reader: Reader,
+    *,
+    labels: Sequence[str],
+    batch_size: int,
+    seed: int,
+    start: int,
+    stop: int,
+    weights: Weights | None = None,
 ) -> Iterator[Batch]:
     """Training batches from number `start` up to `stop`, the same ones whenever the run is started again.
 
@@ -120,17 +146,19 @@ def train_batches(
         seed: of the order.
         start: number of the first batch (0 at the start of training).
         stop: number of the batch after the last.
+        weights: how often each slice is drawn, in relation to the others; default: each once an epoch.
     """
     truth = records.read_index(reader.folder, "train")[list(labels)].to_numpy(np.float32)
     first = grey.first_places(reader.folder)["train"]
 
-    def read(rows: Rows) -> tuple[Rows, np.ndarray]:
-        return rows, reader.read(first + rows)
+    def read(record: Rows) -> tuple[Rows, np.ndarray]:
+        return record, reader.read(first + record % len(truth))
 
-    dataset = grain.MapDataset.source(_TrainingRows(reader.folder, batch_size, seed, stop)).map(read)
+    dataset = grain.MapDataset.source(_TrainingRows(reader.folder, batch_size, seed, stop, weights)).map(read)
     options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=READ_AHEAD)
-    for rows, found in dataset.slice(slice(start, stop)).to_iter_dataset(options):
-        yield Batch(reader.place(found), *jax.device_put((truth[rows], rows.astype(np.int32)), reader.divided))
+    for record, found in dataset.slice(slice(start, stop)).to_iter_dataset(options):
+        known = truth[record % len(truth)], record.astype(np.int32)
+        yield Batch(reader.place(found), *jax.device_put(known, reader.divided))
 
 
 def batches_an_epoch(folder: Path, batch_size: int) -> int:

@@ -10,12 +10,13 @@ from hemojax.checks import checked
 from hemojax.data import loader
 from hemojax.data.prepare import prepare
 from hemojax.errors import UserError
+from hemojax.network import Variables
 from hemojax.run import Run, TrainedRun, describe, guard
 from hemojax.training import loop, predict
 
 
 def train(config: ConfigDict, workdir: Path) -> TrainedRun:
-    """Prepare the records, train, and write the logits of every validation and test slice.
+    """Prepare the records, train (first on the phantom, if asked), and write every validation and test slice's logits.
 
     What was finished before stands.
 
@@ -24,15 +25,10 @@ def train(config: ConfigDict, workdir: Path) -> TrainedRun:
     """
     run = Run(checked(config), workdir)
     guard(run)
-    if devices.is_first_host():
-        prepare(run.config, run.records)
-    devices.wait_for_all("records")
-    if not run.records.exists():
-        raise UserError(f"--workdir={workdir}: this host does not see the first host's folder; name a shared one")
+    reader = _prepared(run)
     describe(run)
     data = run.config.data
-    reader = loader.Reader(run.records, data.device_share)
-    loop.train(run, reader)
+    loop.train(run, reader, _pretrained(run) if run.config.train.pretrain else loop.initial_variables(run.config))
     trained = loop.trained(run)
     infer = predict.build(trained.network)
     parts = [
@@ -43,3 +39,23 @@ def train(config: ConfigDict, workdir: Path) -> TrainedRun:
         results.write_table(run.results / "slices.parquet", pd.concat(parts).assign(run=run.config.name))
     devices.wait_for_all("logits")  # which every host reads
     return trained
+
+
+def _prepared(run: Run) -> loader.Reader:
+    """A reader of the run's grey slices, which the first host makes unless they are there."""
+    if devices.is_first_host():
+        prepare(run.config, run.records)
+    devices.wait_for_all("records")
+    if not run.records.exists():
+        raise UserError(f"--workdir={run.workdir}: this host does not see the first host's folder; name a shared one")
+    return loader.Reader(run.records, run.config.data.device_share)
+
+
+def _pretrained(run: Run) -> Variables:
+    """Of the run's network after its training on the phantom, slices of which are taken as large as they are."""
+    config = run.config.copy_and_resolve_references()
+    config.data.update(layout="phantom", root="", size=config.data.phantom.size)
+    config.train.epochs = config.train.pretrain_epochs
+    before = Run(config, run.pretraining)
+    loop.train(before, _prepared(before), loop.initial_variables(config))
+    return loop.trained(before).variables

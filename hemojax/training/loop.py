@@ -23,7 +23,7 @@ from hemojax.models import pretrained
 from hemojax.network import Variables
 from hemojax.progress import Progress
 from hemojax.run import Run, TrainedRun, create_network
-from hemojax.training import predict, state, step
+from hemojax.training import predict, sampling, state, step
 from hemojax.training.checkpoints import Checkpoints
 
 
@@ -72,8 +72,13 @@ def training_inputs(config: ConfigDict, per_epoch: int) -> step.Inputs:
     return inputs
 
 
-def train(run: Run, reader: loader.Reader) -> None:
+def train(run: Run, reader: loader.Reader, initial: Variables) -> None:
     """Train the run's network on the slices of the training split, up to `config.train.epochs`.
+
+    Args:
+        run: what to train, and where.
+        reader: of its grey slices.
+        initial: the network's variables before the first step, see `initial_variables`.
 
     The host waits for a step's figures only where they are written, every `config.train.log_steps` steps and at the end
     of an epoch; in between it stays two steps ahead of the devices.
@@ -91,7 +96,7 @@ def train(run: Run, reader: loader.Reader) -> None:
         raise UserError(f"--config.train.batch={config.train.batch} is larger than the training split")
     steps = config.train.epochs * per_epoch
     optimiser = state.optimizer(config.train, steps)
-    current = state.create(initial_variables(config), optimiser)
+    current = state.create(initial, optimiser)
     checkpoints = Checkpoints(run.checkpoints)
     done, current = checkpoints.last(current) or (0, current)
     if done >= config.train.epochs:
@@ -99,10 +104,11 @@ def train(run: Run, reader: loader.Reader) -> None:
         return
 
     current = devices.replicate(current)
+    index = records.read_index(reader.folder, "train")
     run_step = step.build(
         create_network(config, devices.AXIS),
         optimiser,
-        positive_weight=positive_weights(records.read_index(reader.folder, "train"), config),
+        positive_weight=positive_weights(index, config),
         key=jax.random.fold_in(jax.random.key(config.seed), 1),
         inputs=training_inputs(config, per_epoch),
     )
@@ -115,6 +121,7 @@ def train(run: Run, reader: loader.Reader) -> None:
         seed=config.seed,
         start=done * per_epoch,
         stop=steps,
+        weights=sampling.weights(index, config.data.labels[0], config.train.sampling),
     )
 
     def run_epoch() -> Iterator[step.Metrics]:

@@ -81,6 +81,27 @@ def test_another_seed_is_another_order(reader):
     assert not np.array_equal(first.record, second.record)
 
 
+def test_weights_say_how_often_a_slice_is_drawn(folder, reader):
+    slices = len(records.read_index(folder, "train"))
+    weights = np.random.default_rng(0).random(slices) ** 3
+    weights[3] = 0
+    batches = list(
+        loader.train_batches(reader, labels=LABELS, batch_size=4, seed=1, start=0, stop=slices // 4, weights=weights)
+    )
+    record = np.concatenate([batch.record.ravel() for batch in batches])
+    assert len(set(record)) == slices  # so that a slice that is drawn again is changed in another way
+    times, expected = np.bincount(record % slices, minlength=slices), slices * weights / weights.sum()
+    assert ((np.floor(expected) <= times) & (times <= np.ceil(expected))).all()
+    assert times.max() > 1
+    assert np.argsort(record % slices).tolist() != list(range(slices))
+    plain = reader(grey.places(folder, ["train"] * slices, np.arange(slices)))
+    truth = records.read_index(folder, "train")["any"].to_numpy()
+    for batch in batches:
+        rows = np.asarray(batch.record)[0] % slices
+        np.testing.assert_array_equal(batch.levels[0], np.asarray(plain)[rows])
+        np.testing.assert_array_equal(batch.labels[0, :, 0], truth[rows])
+
+
 def test_hosts_divide_an_epoch(folder, reader, monkeypatch):
     slices, seen = len(records.read_index(folder, "train")), []
     monkeypatch.setattr(jax, "process_count", lambda: 2)

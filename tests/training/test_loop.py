@@ -64,7 +64,7 @@ def test_steps_are_fetched_at_the_logs_interval_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "device_get", counting)
     monkeypatch.setattr(loop, "Checkpoints", NoCheckpoints)
     (tmp_path / "work").mkdir()
-    loop.train(Run(made, tmp_path / "work"), reader)
+    loop.train(Run(made, tmp_path / "work"), reader, loop.initial_variables(made))
     whole, rest = divmod(per_epoch, 3)
     expected = [3] * whole + [rest] * (rest > 0)
     assert [number for number in fetched if number] == 2 * expected
