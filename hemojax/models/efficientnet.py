@@ -245,8 +245,12 @@ class EfficientNet(StagedNetwork):
         return x
 
     def classify(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b outputs"]:
-        """Mean over the positions, dropout and a linear layer."""
+        """Mean over the positions, dropout and a linear layer, with torch's default initial values (1 / sqrt(fan in)).
+
+        Not torchvision's, 1 / sqrt(outputs): close to these for 1,000 outputs, but for one the first logits are in the
+        tens, and training takes long to come back from there.
+        """
         x = nn.Dropout(self.dropout, deterministic=not train)(x.mean((1, 2)))
-        uniform = partial(symmetric_uniform, bound=self.outputs**-0.5)
+        uniform = partial(symmetric_uniform, bound=x.shape[-1] ** -0.5)
         dense = partial(nn.Dense, dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=uniform)
         return dense(self.outputs, name="classifier_1")(x)

@@ -108,10 +108,10 @@ def test_tensors_have_the_names_of_the_torch_libraries(name, path, tensor):
     ("network", "head", "bound"),
     [
         (ResNet(100, depths=(1, 1), bottleneck=True), "fc", 512**-0.5),
-        (EfficientNet(100, stem=64, table=(StageSpec(False, 4, 2, 64, 1),)), "classifier_1", 100**-0.5),
+        (EfficientNet(100, stem=64, table=(StageSpec(False, 4, 2, 64, 1),)), "classifier_1", 1280**-0.5),
     ],
 )
-def test_initial_values_are_torchvisions(network, head, bound):
+def test_initial_values_are_torchs(network, head, bound):
     params = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
     linear = np.asarray(params[head]["kernel"])
     assert 0.99 * bound < np.abs(linear).max() <= bound
@@ -122,6 +122,15 @@ def test_initial_values_are_torchvisions(network, head, bound):
         fan_out = kernel.shape[0] * kernel.shape[1] * kernel.shape[3]
         assert np.std(kernel) == pytest.approx((2 / fan_out) ** 0.5, rel=0.07), path
         assert np.abs(kernel).max() > 3 * np.std(kernel)  # not truncated
+
+
+@pytest.mark.parametrize("outputs", [1, 6])
+def test_the_first_logits_are_small_however_few_there_are(outputs):
+    network = EfficientNet(outputs, stem=64, table=(StageSpec(False, 4, 2, 64, 1),))
+    x = jax.random.normal(jax.random.key(0), (16, 16, 16, 3))
+    variables = jax.jit(network.init)(jax.random.key(1), x)
+    logits, _ = network.apply(variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(2)})
+    assert 0 < np.abs(logits).max() < 2  # a wrong call costs little
 
 
 def test_stochastic_depth_grows_linearly_with_the_block():
