@@ -17,7 +17,7 @@ def get_config(network: str = "resnet18") -> ConfigDict:
     config = defaults()
     config.name = f"bench_{network}"
     config.data.layout = "phantom"
-    config.data.phantom = ConfigDict({"cases": 160, "size": 96, "slices": 14})
+    config.data.phantom.update(cases=160, size=96, slices=14)
     config.data.size = 96
     config.eval.size = 96
     # Blood lies at 45 to 85 HU and calcifications above: the wide windows tell them apart where the brain window is

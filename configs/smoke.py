@@ -13,7 +13,7 @@ def get_config() -> ConfigDict:
     config = defaults()
     config.name = "smoke"
     config.data.layout = "phantom"
-    config.data.phantom = ConfigDict({"cases": 12, "size": 64, "slices": 6})
+    config.data.phantom.update(cases=12, size=64, slices=6)
     config.data.size = 64
     config.eval.size = 64
     config.eval.gallery = 1

@@ -19,6 +19,7 @@ def defaults() -> ConfigDict:
     config.name = "base"  # the run's name in the tables, and its folder under runs/
     config.task = "bench"  # bench | train | explain | report | export | speed
     config.seed = 0
+    config.seeds = ()  # of bench and report: as many trainings, in folders of their own, and a report over all of them
 
     data = config.data = ConfigDict()
     data.layout = "generic"  # generic | hemorica | phantom
@@ -37,7 +38,7 @@ def defaults() -> ConfigDict:
     data.augmentation = ConfigDict(
         {"flip_i": 0.5, "flip_j": 0.5, "affine": 0.5, "shift": 0.05, "scale": 0.1, "rotate": 15.0}
     )
-    data.phantom = ConfigDict({"cases": 60, "size": 128, "slices": 14})
+    data.phantom = ConfigDict({"cases": 60, "size": 128, "slices": 14, "seed": 0})
 
     model = config.model = ConfigDict()
     model.name = "resnet18"  # a key of hemojax.models.MODELS

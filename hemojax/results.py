@@ -20,6 +20,7 @@ A table's kind is the beginning of its file's name, up to the first `-` or `.`: 
 - `removal`: a (slice, mask, fill, label): the logit of the slice, and with the mask filled from the "surroundings" or
   from the "other side".
 - `position`: a (slice, label). `score` is the share of positives among training slices at about that height.
+- `consistency`: a (stage, method, pair of trainings, by their seeds): mean `iou` of their masks over shared slices.
 - `sanity`: a (slice, stage, method, depth): likeness to the original map of the one with `depth` parts of the network
   randomised, from the classifying layer down to `randomised`.
 """
@@ -91,6 +92,11 @@ SCHEMAS: dict[str, pa.Schema] = {
         {**_SLICE, "mask": _TEXT, "fill": _TEXT, "label": _TEXT, "logit": _REAL, "filled_logit": _REAL}, {}
     ),
     "position": _schema({**_SLICE, "label": _TEXT, "truth": pa.int8(), "score": _REAL}, {}),
+    "consistency": _schema(
+        {"run": _TEXT, "stage": _TEXT, "method": _TEXT, "first": _COUNT, "second": _COUNT}
+        | {"slices": _COUNT, "iou": _REAL},
+        {},
+    ),
     "sanity": _schema(
         {**_SLICE, "stage": _TEXT, "method": _TEXT, "randomised": _TEXT, "depth": _COUNT}
         | {"spearman": _REAL, "ssim": _REAL},

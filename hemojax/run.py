@@ -50,6 +50,10 @@ class Run:
         """See `training.checkpoints`."""
         return self.workdir / "checkpoints"
 
+    def training(self, seed: int) -> Path:
+        """The folder of the training with this seed, where the config names several."""
+        return self.workdir / f"seed-{seed}"
+
     @property
     def pretraining(self) -> Path:
         """The same things of the training that comes before, see `tasks.train`."""
@@ -131,6 +135,7 @@ def stored(workdir: Path) -> Run:
     config = results.read_json(run.results / "run.json")["config"]
     for section, options in ADDED.items():
         config[section] = options | config[section]
+    config["data"]["phantom"].setdefault("seed", config["seed"])
     return dataclasses.replace(run, config=ConfigDict(config))
 
 

@@ -21,12 +21,12 @@ def prepare(config: ConfigDict, folder: Path) -> None:
     Raises:
         UserError: the layout is unknown, the folder is not given, or a case is not usable.
     """
-    data, seed = config.data, config.seed
+    data = config.data
     check_name(data.layout, (*LAYOUTS, "phantom"), "layout")
     root = Path(data.root) if data.root else folder.with_name("phantom")
     if data.layout == "phantom":
         say(f"phantom of {data.phantom.cases} cases in {root}")
-        write_phantom(root, seed=seed, **data.phantom)
+        write_phantom(root, **data.phantom)
     elif not data.root:
         raise UserError("name the folder of the data set: --config.data.root=FOLDER")
     read_cases = LAYOUTS["generic" if data.layout == "phantom" else data.layout]
@@ -36,7 +36,7 @@ def prepare(config: ConfigDict, folder: Path) -> None:
         "root": str(root.resolve()),
         "subtypes": subtypes,
         "fractions": data.fractions.to_dict(),
-        "phantom": data.phantom.to_dict() | {"seed": seed} if data.layout == "phantom" else None,
+        "phantom": data.phantom.to_dict() if data.layout == "phantom" else None,
     }
     records.prepare(folder, read_cases(root, subtypes), data.fractions.to_dict(), fingerprint)
     grey.prepare(folder, data)

@@ -26,7 +26,7 @@ def looks(slices: pd.DataFrame, removal: pd.DataFrame, position: pd.DataFrame) -
         return Section(title, ("No positive test slice has a mask, so no bleed could be taken out.",))
     first = "any" if (removal["label"] == "any").any() else removal["label"].iloc[0]
     rows = [
-        _removed(group) | dict(zip(("label", "mask", "fill"), key, strict=True))
+        removed(group) | dict(zip(("label", "mask", "fill"), key, strict=True))
         for key, group in removal.groupby(["label", "mask", "fill"], sort=False, observed=True)
     ]
     found = pd.DataFrame(rows)
@@ -93,7 +93,8 @@ def sanity(table: pd.DataFrame) -> Section:
     return Section(title, text, shown, brief=(*cells, *dict.fromkeys((parts[0], parts[-1])), "n", "patients"))
 
 
-def _removed(rows: pd.DataFrame) -> dict[str, float]:
+def removed(rows: pd.DataFrame) -> dict[str, float]:
+    """What becomes of these rows of the table of logits with a mask filled: shares, medians and numbers."""
     before, after = rows["logit"].to_numpy() > 0, rows["filled_logit"].to_numpy() > 0
     return {
         "before": before.mean(),

@@ -1,12 +1,17 @@
-"""The main job: train if there is no checkpoint, explain, score, choose on validation, report on test."""
+"""The main job: train if there is no checkpoint, explain, score, choose on validation, report on test.
+
+With `config.seeds` that for each seed, and a report over all of them.
+"""
 
 from pathlib import Path
 
+import pandas as pd
 from ml_collections import ConfigDict
 
 from hemojax import devices, results
 from hemojax.benchmark import (
     bleed_removal,
+    consistency,
     explained,
     gallery,
     map_faithfulness,
@@ -15,7 +20,11 @@ from hemojax.benchmark import (
     scoring,
     stored_maps,
 )
-from hemojax.statistics import summary, thresholds
+from hemojax.checks import checked
+from hemojax.data.prepare import prepare
+from hemojax.errors import UserError
+from hemojax.run import Run, guard
+from hemojax.statistics import summary, thresholds, trainings
 from hemojax.tasks.report import report
 from hemojax.tasks.train import train
 
@@ -24,8 +33,60 @@ def bench(config: ConfigDict, workdir: Path) -> None:
     """From the data set to the report; whatever was finished before stands, and what is missing is made.
 
     Raises:
-        UserError: see `tasks.train`.
+        UserError: see `tasks.train`; `config.seeds` are not at least two different ones.
     """
+    if config.seeds:
+        _trainings(config, workdir)
+    else:
+        _training(config, workdir)
+    if devices.is_first_host():
+        report(config, workdir)
+
+
+def _trainings(config: ConfigDict, workdir: Path) -> None:
+    """A training for each seed, on the same records, and how well they agree."""
+    if len(set(config.seeds)) < max(2, len(config.seeds)):
+        raise UserError(f"--config.seeds={config.seeds}: name two or more seeds, each once, or use --config.seed")
+    run = Run(checked(config), workdir)
+    runs = {seed: _of_seed(run, seed) for seed in config.seeds}
+    for one in runs.values():
+        guard(one)
+    if devices.is_first_host():
+        prepare(run.config, run.records)
+        for one in runs.values():
+            one.workdir.mkdir(exist_ok=True)
+            if not one.records.exists():
+                one.records.symlink_to(Path("..", run.records.name))
+    devices.wait_for_all("folders")
+    for one in runs.values():
+        bench(one.config, one.workdir)
+    if not devices.is_first_host():
+        return
+    tables = ("counts", "maps", "lesions")
+    summaries = {
+        seed: _known(*(results.read_table(one.results / f"{name}.parquet") for name in tables))
+        for seed, one in runs.items()
+    }
+    best = trainings.best_stages(summaries, thresholds.PROTOCOLS[config.eval.protocol])
+    agreement = consistency.measure(runs, best[~best["baseline"].astype(bool)])
+    results.write_table(run.results / "consistency.parquet", agreement)
+
+
+def _of_seed(run: Run, seed: int) -> Run:
+    config = run.config.copy_and_resolve_references()
+    config.update(seed=seed, seeds=())
+    if config.data.layout == "phantom" and not config.data.root:
+        config.data.root = str(run.workdir / "phantom")
+    return Run(config, run.training(seed))
+
+
+def _known(counts: pd.DataFrame, maps: pd.DataFrame, lesions: pd.DataFrame) -> pd.DataFrame:
+    """What is known before the test split is looked at."""
+    rows = thresholds.cut(counts, maps, lesions)
+    return summary.summarise(rows[rows["split"] == "validation"])
+
+
+def _training(config: ConfigDict, workdir: Path) -> None:
     run = train(config, workdir)
     slices = explained.of_run(run)
     timings = stored_maps.compute(run, slices)
@@ -36,9 +97,8 @@ def bench(config: ConfigDict, workdir: Path) -> None:
     scores = scoring.score(run, slices)
     for name, table in scores._asdict().items():
         results.write_table(run.results / f"{name}.parquet", table)
-    rows = thresholds.cut(scores.counts, scores.maps, scores.lesions)
     protocol = thresholds.PROTOCOLS[run.config.eval.protocol]
-    known = summary.summarise(rows[rows["split"] == "validation"])
+    known = _known(scores.counts, scores.maps, scores.lesions)
     chosen = summary.choose(known, protocol)
     results.write_json(run.results / "chosen.json", chosen)
     gallery.write(run, slices, counts=scores.counts, chosen=chosen)
@@ -50,4 +110,3 @@ def bench(config: ConfigDict, workdir: Path) -> None:
     results.write_table(run.results / "sanity.parquet", changed.assign(run=run.config.name))
     faithful = map_faithfulness.measure(run, slices, cells=maps_of)
     results.write_table(run.results / "faithfulness.parquet", faithful)
-    report(config, workdir)

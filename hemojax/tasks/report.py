@@ -6,13 +6,21 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from hemojax.reporting import report as reporting
+from hemojax.reporting import trainings_report
 from hemojax.run import Run
 
 
 def report(config: ConfigDict, workdir: Path) -> None:
     """Write `results/summary.md` and what belongs to it, and print the main tables.
 
+    With `config.seeds`: `results/trainings.md`, over the trainings that are there.
+
     Raises:
-        UserError: see `reporting.report.write`.
+        UserError: see `reporting.report.write` and `reporting.trainings_report.write`.
     """
-    reporting.write(Run(config, workdir).results, Console())
+    run = Run(config, workdir)
+    if config.seeds:
+        folders = {seed: Run(config, run.training(seed)).results for seed in config.seeds}
+        trainings_report.write(folders, run.results, Console())
+    else:
+        reporting.write(run.results, Console())

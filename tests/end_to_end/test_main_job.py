@@ -22,6 +22,7 @@ from hemojax.errors import UserError
 from hemojax.run import Run
 from hemojax.tasks.bench import bench
 from hemojax.tasks.export import export
+from hemojax.tasks.report import report as report_again
 from hemojax.training import loop
 
 pytestmark = pytest.mark.end_to_end
@@ -247,3 +248,32 @@ def test_a_missing_config_is_named():
     assert done.returncode == 1
     assert "configs/bensh.py" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_report_over_several_trainings(workdir, tmp_path):
+    few = ("--config.cam.methods=('gradcam','layercam')", "--config.eval.sanity.slices=0")
+    options = (f"--workdir={tmp_path}", "--config.seeds=(0,3)", "--config.eval.faithfulness.slices=0", *few)
+    done = run(*options)
+    assert done.returncode == 0, done.stderr[-2000:]
+    first, second = (frames(tmp_path / f"seed-{seed}")[0].drop(columns="run") for seed in (0, 3))
+    pd.testing.assert_frame_equal(first, frames(workdir)[0].drop(columns="run"))  # of the run with this seed alone
+    assert not np.allclose(first["logit"], second["logit"])
+    assert first.drop(columns=["logit", "probability"]).equals(second.drop(columns=["logit", "probability"]))
+    agreement = results.read_table(tmp_path / "results" / "consistency.parquet")
+    assert set(agreement["method"]) <= {"gradcam", "layercam", "gradcam+pamr", "layercam+pamr"}
+    assert agreement["iou"].between(0, 1).all()
+    report = tmp_path / "results" / "trainings.md"
+    before = report.read_text()
+    assert "methods over trainings" in before
+    report.unlink()
+    config = smoke.get_config()
+    config.seeds = (0, 3)
+    report_again(config, tmp_path)
+    assert report.read_text() == before
+
+
+def test_seeds_that_are_not_several_are_refused(tmp_path):
+    config = smoke.get_config()
+    config.seeds = (1, 1)
+    with pytest.raises(UserError, match=r"--config.seeds=\(1, 1\): name two or more"):
+        bench(config, tmp_path)
