@@ -23,7 +23,7 @@ FREE_OPTIONS = ("data.masks.", "data.device_share", "train.log_steps")
 ADDED = {
     "train": {"sampling": "uniform", "pretrain": "", "pretrain_epochs": 12},
     "cam": {"registration": False},
-    "eval": {"refine": ()},
+    "eval": {"refine": (), "fuse": 0},
 }
 """Options that the runs of earlier versions do not name, and what these did."""
 
@@ -136,7 +136,14 @@ def stored(workdir: Path) -> Run:
     for section, options in ADDED.items():
         config[section] = options | config[section]
     config["data"]["phantom"].setdefault("seed", config["seed"])
-    return dataclasses.replace(run, config=ConfigDict(config))
+    return dataclasses.replace(run, config=ConfigDict(_with_tuples(config)))
+
+
+def _with_tuples(value: Any) -> Any:
+    """JSON has lists where a config has tuples."""
+    if isinstance(value, dict):
+        return {key: _with_tuples(part) for key, part in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def _options(config: ConfigDict) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The maps of a run at full size, where pixels are counted: those of its jobs, raw and refined, and the baselines'."""
+"""The maps of a run at full size, where pixels are counted: single and fused, raw and refined, and the baselines'."""
 
 import dataclasses
 import functools
@@ -7,16 +7,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float
 
-from hemojax.benchmark import baselines, ground_truth, stored_maps
+from hemojax.benchmark import baselines, fusion, ground_truth, stored_maps
 from hemojax.benchmark.explained import Explained
 from hemojax.benchmark.stored_maps import MapBatch
-from hemojax.cam import postprocess, refinement
+from hemojax.cam import refinement
 from hemojax.compilation import Program
 from hemojax.data import hounsfield
 from hemojax.run import Run
@@ -27,14 +26,25 @@ BASELINES = (("hu_threshold", 0), ("whole_brain", 0), ("mean_training_mask", 0))
 
 
 def batches(run: Run, explained: Explained) -> Iterator[MapBatch]:
-    """All maps of a run, a batch and stage at a time: the baselines', then those of its jobs, each raw and refined."""
+    """All maps of a run, a batch and stage at a time, in the order of the functions below."""
+    yield from single(run, explained)
+    yield from fused(run, explained)
+
+
+def single(run: Run, explained: Explained) -> Iterator[MapBatch]:
+    """The baselines' maps, then those of the run's jobs, each raw and refined."""
     yield from _baselines(run, explained.slices)
-    yield from _of_jobs(run, explained)
+    yield from _with_refined(run, stored_maps.read(run, explained))
 
 
-def _of_jobs(run: Run, explained: Explained) -> Iterator[MapBatch]:
+def fused(run: Run, explained: Explained) -> Iterator[MapBatch]:
+    """What the run's recipes make of its maps (see `fusion`), raw and refined; nothing where none was chosen yet."""
+    yield from _with_refined(run, fusion.batches(run, explained))
+
+
+def _with_refined(run: Run, batches: Iterator[MapBatch]) -> Iterator[MapBatch]:
     of_slice = ground_truth.Slices(run)
-    for batch in stored_maps.read(run, explained):
+    for batch in batches:
         yield batch
         for name in run.config.eval.refine:
             yield _refined(batch, name, of_slice)
@@ -42,9 +52,19 @@ def _of_jobs(run: Run, explained: Explained) -> Iterator[MapBatch]:
 
 def steps(run: Run, explained: Explained) -> int:
     """How many slices the batches of `batches` hold together."""
+    return steps_of_single(run, explained) + steps_of_fused(run, explained)
+
+
+def steps_of_single(run: Run, explained: Explained) -> int:
+    """The same of `single`."""
     jobs = stored_maps.jobs(run.config.cam, explained.slices)
     copies = 1 + len(run.config.eval.refine)
     return len(explained.slices) + copies * sum(len(job.slices) * len(job.stages) for job in jobs)
+
+
+def steps_of_fused(run: Run, explained: Explained) -> int:
+    """The same of `fused`."""
+    return len(explained.slices) * (1 + len(run.config.eval.refine)) * bool(fusion.recipes(run))
 
 
 def _baselines(run: Run, slices: pd.DataFrame) -> Iterator[MapBatch]:
@@ -56,7 +76,7 @@ def _baselines(run: Run, slices: pd.DataFrame) -> Iterator[MapBatch]:
         for split, record in zip(rows["split"], rows["record"], strict=True):
             hu = of_slice.hu(split, record)
             heats.append(np.stack([baselines.hu_threshold_map(hu), baselines.whole_brain_map(hu), average]))
-        yield MapBatch("-", BASELINES, rows, np.stack(heats), baseline=True)
+        yield MapBatch("-", BASELINES, rows, np.stack(heats), baseline=True, full_size=True)
 
 
 def _refined(batch: MapBatch, name: str, of_slice: ground_truth.Slices) -> MapBatch:
@@ -83,15 +103,8 @@ def each_slice(
 
 def _full_size(batch: MapBatch, at: int, size: int) -> Float[Array, "n size size"]:
     heats = jnp.asarray(batch.heats[at])
-    full = heats if batch.baseline else _resized(size, batch.shift)(heats)
+    full = heats if batch.full_size else stored_maps.resized(size, batch.shift)(heats)
     return batch.refine(at, full) if batch.refine else full
-
-
-@functools.cache
-def _resized(size: int, shift: float) -> Callable[[Float[Array, "n h w"]], Float[Array, "n size size"]]:
-    """A program of its own for all that use the maps: fused into theirs, the last bits could differ among them."""
-    one = functools.partial(postprocess.full_heat, size=(size, size), shift=shift)
-    return Program(lambda maps: jax.lax.map(one, maps))
 
 
 @functools.cache
@@ -104,7 +117,7 @@ def heat_of(
     run: Run, explained: Explained, *, stage: str, method: str, seed: int = 0
 ) -> Iterator[tuple[str, int, Float[np.ndarray, "s s"]]]:
     """Case, slice and full-size heat map of every slice that this method explained at this stage."""
-    for batch in _of_jobs(run, explained):
+    for batch in batches(run, explained):
         if batch.stage == stage and (method, seed) in batch.names:
             maps = each_slice(lambda at, maps: np.asarray(maps[0]), batch.only((method, seed)), run.config.eval.size)
             yield from zip(batch.rows["case"], batch.rows["slice"], maps, strict=True)

@@ -3,7 +3,7 @@
 The memory does not grow with the number of slices: only maps of a few of them are held at full size.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Array, Bool, Float, Float32, Int32
 from ml_collections import ConfigDict
 
-from hemojax.benchmark import box_scoring, full_maps, ground_truth, row_keys
+from hemojax.benchmark import box_scoring, full_maps, fusion, ground_truth, row_keys
 from hemojax.benchmark.explained import Explained
 from hemojax.benchmark.stored_maps import MapBatch
 from hemojax.compilation import Program
@@ -63,19 +63,31 @@ class Pixels(NamedTuple):
 
 
 def score(run: Run, explained: Explained) -> Scores:
-    """The tables of all maps of a run and of the baselines that need no network.
+    """The tables of all maps of a run, of those fused of them, and of the baselines that need no network.
 
-    Two passes over the maps: pixels; then, with the thresholds that these select, boxes.
+    What is fused is chosen by the scores of the others (see `fusion.choose`).
 
     Args:
         run: the run, whose maps are there.
         explained: the slices that they explain.
     """
+    steps = full_maps.steps_of_single(run, explained)
+    alone = _score(run, explained, lambda: full_maps.single(run, explained), steps)
+    fusion.choose(run, explained, alone.counts)
+    if not fusion.recipes(run):
+        return alone
+    steps = full_maps.steps_of_fused(run, explained)
+    fused = _score(run, explained, lambda: full_maps.fused(run, explained), steps)
+    counts, maps, sums = (pd.concat(both, ignore_index=True) for both in zip(alone[:3], fused[:3], strict=True))
+    return Scores(counts, maps, sums, alone.lesions)
+
+
+def _score(run: Run, explained: Explained, batches: Callable[[], Iterator[MapBatch]], total: int) -> Scores:
+    """Two passes over the maps: pixels; then, with the thresholds that these select, boxes."""
     config, of_slice = run.config, ground_truth.Slices(run)
-    total = full_maps.steps(run, explained)
 
     def maps() -> Iterator[tuple[MapBatch, Bool[np.ndarray, "b m s s"]]]:
-        for batch in full_maps.batches(run, explained):
+        for batch in batches():
             places = zip(batch.rows["split"], batch.rows["record"], strict=True)
             yield batch, np.stack([of_slice.masks(*place) for place in places])
 

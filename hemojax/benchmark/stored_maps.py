@@ -5,6 +5,7 @@ is described beside them: maps of other weights, methods or slices are never tak
 """
 
 import dataclasses
+import functools
 import json
 import shutil
 import time
@@ -21,12 +22,16 @@ from ml_collections import ConfigDict
 from hemojax import devices, results
 from hemojax.batches import filled
 from hemojax.benchmark.explained import Explained, identities, places, spread, targets_of
-from hemojax.cam import engine, registration, targets
+from hemojax.cam import engine, postprocess, registration, targets
 from hemojax.cam.registry import costly
+from hemojax.compilation import Program
 from hemojax.data import loader
 from hemojax.files import replacing
 from hemojax.progress import Progress
 from hemojax.run import Run, TrainedRun, create_network
+
+SHARED = "shared"
+"""Name of the job of all methods that share a forward and a backward."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +58,7 @@ def jobs(cam: ConfigDict, slices: pd.DataFrame) -> list[Job]:
     of its false positives, and to fewer stages.
     """
     shared = tuple(name for name in cam.methods if not costly(name))
-    found = [Job("shared", shared, tuple(cam.stages), slices)] if shared else []
+    found = [Job(SHARED, shared, tuple(cam.stages), slices)] if shared else []
     for name in cam.methods:
         if costly(name):
             limit = cam[name]
@@ -168,6 +173,7 @@ class MapBatch:
         rows: the slices, rows of the index.
         heats: in [0, 1].
         baseline: made without a network.
+        full_size: they are as large as the grid on which pixels are counted.
         shift: in cells, see `cam.registration`.
         refine: what the maps at full size of the slice at this place become, see `cam.refinement`; None: raw maps.
     """
@@ -177,6 +183,7 @@ class MapBatch:
     rows: pd.DataFrame
     heats: Float[np.ndarray, "b n h w"]
     baseline: bool = False
+    full_size: bool = False
     shift: float = 0.0
     refine: Callable[[int, Float[Array, "n s s"]], Float[Array, "n s s"]] | None = None
 
@@ -186,10 +193,19 @@ class MapBatch:
         return dataclasses.replace(self, names=(name,), heats=self.heats[:, at : at + 1])
 
 
-def read(run: Run, explained: Explained) -> Iterator[MapBatch]:
-    """All maps of the run's jobs, a batch and stage at a time."""
+@functools.cache
+def resized(size: int, shift: float) -> Callable[[Float[Array, "n h w"]], Float[Array, "n size size"]]:
+    """A program of its own for all that use the maps: fused into theirs, the last bits could differ among them."""
+    one = functools.partial(postprocess.full_heat, size=(size, size), shift=shift)
+    return Program(lambda maps: jax.lax.map(one, maps))
+
+
+def read(run: Run, explained: Explained, only: str | None = None) -> Iterator[MapBatch]:
+    """All maps of the run's jobs, or of the one of this name, a batch and stage at a time, a batch's stages in turn."""
     network, side = create_network(run.config), run.config.data.size
     for job in jobs(run.config.cam, explained.slices):
+        if only not in (None, job.name):
+            continue
         for path in sorted((run.maps / job.name).glob("*.npz")):
             with np.load(path, allow_pickle=False) as arrays:
                 for stage in job.stages:

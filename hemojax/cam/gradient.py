@@ -3,6 +3,7 @@
 Each gives what every channel contributes; the map is the sum over the channels k.
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -66,6 +67,18 @@ def xgradcam(inputs: Inputs) -> Float[Array, "h w k"]:
 def layercam(inputs: Inputs) -> Float[Array, "h w k"]:
     """LayerCAM: relu(G_k) * A_k (Jiang et al. 2021, equations 6 and 7)."""
     return jnp.maximum(inputs.gradients, 0) * inputs.activations
+
+
+def bagcams(inputs: Inputs) -> Float[Array, "h w k"]:
+    """BagCAMs: relu(E_k (1 + mean_hw E_k)), E_k = d(log p)/dA_k * A_k (Zhu et al. 2022, arXiv:2207.07818).
+
+    Each position's gradient is a regional classifier, and all of them look at each position. The arithmetic is that of
+    the authors' code. p is a sigmoid's probability of the score: d(log p) = (1 - p) ds. The authors' is a softmax's.
+    The outer factor 1 - p is left out: it is one number for the whole map, and next to 0 for a sure call.
+    """
+    evidence = inputs.gradients * inputs.activations
+    of_all = jax.nn.sigmoid(-inputs.score) * jnp.mean(evidence, axis=(0, 1))
+    return jnp.maximum(evidence * (1 + of_all), 0)
 
 
 def shapleycam(inputs: Inputs) -> Float[Array, "h w k"]:

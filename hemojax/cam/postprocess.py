@@ -63,6 +63,11 @@ def fuse_product(maps: Sequence[Float[Array, "_ _"]], size: tuple[int, int]) -> 
     return minmax(jnp.stack([full_heat(one, size) for one in maps]).prod(0))
 
 
+def fuse_geometric_mean(maps: Sequence[Float[Array, "_ _"]], size: tuple[int, int]) -> Float[Array, "height width"]:
+    """By their geometric mean: `fuse_product` on the scale of one map, whatever their number."""
+    return minmax(jnp.stack([full_heat(one, size) for one in maps]).prod(0) ** (1 / len(maps)))
+
+
 def fuse_votes(
     maps: Sequence[Float[Array, "_ _"]], size: tuple[int, int], threshold: float = 0.2
 ) -> Float[Array, "height width"]:

@@ -13,6 +13,7 @@ METHODS: dict[str, Method] = {
     "smoothgradcam++": additive(gradient.smoothgradcam_plus_plus, "noisy_gradients"),
     "xgradcam": additive(gradient.xgradcam, "gradients"),
     "layercam": additive(gradient.layercam, "gradients"),
+    "bagcams": additive(gradient.bagcams, "gradients", "score"),
     "shapleycam": additive(gradient.shapleycam, "gradients", "curvature"),
     "eigencam": Method(frozenset(), eigen.eigencam),
     "eigengradcam": Method(frozenset({"gradients"}), eigen.eigengradcam),

@@ -3,7 +3,7 @@
 import dataclasses
 import gzip
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -146,6 +146,11 @@ def drawn_in(mask: UInt16[np.ndarray, "*shape"]) -> list[int]:
     """The integers drawn in a mask, and BOXED if a box is."""
     found = np.unique(mask)
     return sorted({int(n) % BOXED for n in found} - {0} | ({BOXED} if (found >= BOXED).any() else set()))
+
+
+def chief_target(masks: Mapping[str, Sequence[int]]) -> str:
+    """Of the mask targets the first that is not boxes alone, or the first: what is meant where nobody names one."""
+    return next((name for name, values in masks.items() if tuple(values) != (BOXED,)), next(iter(masks)))
 
 
 def in_target(mask: UInt16[np.ndarray, "*shape"], values: tuple[int, ...]) -> Bool[np.ndarray, "*shape"]:

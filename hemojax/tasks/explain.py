@@ -1,6 +1,6 @@
 """The study's product: slice probabilities, heat maps, masks and boxes for scans that nobody has annotated."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from scipy import special
 
 from hemojax import devices, results
 from hemojax.batches import in_batches
+from hemojax.benchmark import fusion
 from hemojax.cam import engine, postprocess, random, refinement, registration, targets
 from hemojax.checks import sized
 from hemojax.data import case, grey, hounsfield
@@ -122,12 +123,13 @@ def choose(options: ConfigDict, run: Run) -> Choice:
         UserError: the options name only a part, and not the chosen method and stage; or a stage that the network does
             not have; or nothing was chosen yet.
     """
-    stage = options.stage and create_network(run.config).resolve(options.stage)
+    stage = options.stage
+    if stage != fusion.FUSED:
+        stage = stage and create_network(run.config).resolve(stage)
     if options.method and stage and options.threshold >= 0:
         return Choice(options.method, stage, options.threshold)
     chosen = results.read_json(run.results / "chosen.json")
-    drawn = [name for name in chosen if tuple(run.config.data.masks[name]) != (case.BOXED,)]
-    mask = options.mask or next(iter(drawn or chosen))
+    mask = options.mask or case.chief_target({name: run.config.data.masks[name] for name in chosen})
     check_name(mask, chosen, "explain.mask")
     best = chosen[mask]["pixels"]
     if (options.method or best["method"], stage or best["stage"]) != (best["method"], best["stage"]):
@@ -151,18 +153,29 @@ def build(run: TrainedRun, choice: Choice, *, batch: int, chunk: int) -> Callabl
     batch = devices.whole_batch(batch)
     data, variables, infer = run.config.data, run.variables, predict.build(run.network)
     method, refined_by = refinement.parts(choice.method)
-    maps = engine.build(run.network, (method,), (choice.stage,), seeds=1, chunk=chunk, mesh=mesh)
+    cells: Sequence[fusion.Cell] = ((choice.stage, method),)
+    if choice.stage == fusion.FUSED:
+        check_name(method, fusion.recipes(run), "fused map")
+        cells = fusion.recipes(run)[method]
+    stages, methods = (tuple(dict.fromkeys(names)) for names in zip(*cells, strict=True))
+    maps = engine.build(run.network, methods, stages, seeds=1, chunk=chunk, mesh=mesh)
     full_size = jax.jit(postprocess.full_heat, static_argnums=(1, 2))
-    refine = jax.jit(refinement.refine, static_argnums=0)
+    fuse, refine = (jax.jit(function, static_argnums=0) for function in (fusion.fuse, refinement.refine))
 
-    def drawn(heat: Float[Array, "h w"], hu: Int16[np.ndarray, "height width"], side: int) -> Float[Array, "s s"]:
-        """Refined on the grid on which that was chosen."""
-        size, cells = run.config.eval.size, len(heat)
-        shift = registration.shift(run.network, data.size / cells) if run.config.cam.registration else 0.0
-        if not refined_by:
-            return full_size(heat, (side, side), shift)
-        guide = jnp.asarray(hounsfield.guide(hounsfield.resize_hu(hu, size)))
-        return full_size(refine(refined_by, full_size(heat, (size, size), shift)[None], guide)[0], (side, side))
+    def drawn(heats: list[Array], hu: Int16[np.ndarray, "height width"], side: int) -> Float[Array, "s s"]:
+        """Fused and refined on the grid on which that was chosen; a single raw map on the scan's own."""
+        fused = choice.stage == fusion.FUSED
+        size = run.config.eval.size if fused or refined_by else side
+        shifts = [
+            registration.shift(run.network, data.size / len(heat)) if run.config.cam.registration else 0.0
+            for heat in heats
+        ]
+        full = jnp.stack([full_size(heat, (size, size), shift) for heat, shift in zip(heats, shifts, strict=True)])
+        if fused:
+            full = fuse(method, full)[None]
+        if refined_by:
+            full = refine(refined_by, full, jnp.asarray(hounsfield.guide(hounsfield.resize_hu(hu, size))))
+        return full[0] if size == side else full_size(full[0], (side, side))
 
     def find(scan: Scan) -> Found:
         hu, side = scan.hu, max(scan.hu.shape[:2])
@@ -176,10 +189,10 @@ def build(run: TrainedRun, choice: Choice, *, batch: int, chunk: int) -> Callabl
         for places, n in in_batches(len(positive), batch):
             at = positive[places]
             explanation = maps(variables, images[at], targets.predicted(logits[at]), identities[at])
-            found = explanation.maps[choice.stage, method]
-            found = found.reshape(batch, *found.shape[-2:])
+            found = [explanation.maps[cell] for cell in cells]
+            found = [part.reshape(batch, *part.shape[-2:]) for part in found]
             for k in range(n):
-                full = np.asarray(drawn(jnp.asarray(found[k]), hu[..., at[k]], side), np.float32)
+                full = np.asarray(drawn([part[k] for part in found], hu[..., at[k]], side), np.float32)
                 heat[..., at[k]] = hounsfield.crop_square(full, hu.shape[:2])
         return Found(logits, heat)
 

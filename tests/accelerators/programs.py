@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from hemojax import cam, devices, models
-from hemojax.benchmark import full_maps, map_faithfulness, scoring
+from hemojax.benchmark import full_maps, map_faithfulness, scoring, stored_maps
 from hemojax.cam import engine
 from hemojax.cam.fullgrad import fullgrad
 from hemojax.cam.registry import METHODS
@@ -118,7 +118,7 @@ def _metric(program: str, size: int, batch: int, mesh: Mesh) -> jax.stages.Lower
     coarse, full = ((batch, size // 16, size // 16), jnp.float32), ((batch, size, size), jnp.float32)
     run, *shapes = {
         "scoring": (scoring._figures, full, ((2, size, size), jnp.bool_)),
-        "maps": (full_maps._resized(size, -0.4), coarse),
+        "maps": (stored_maps.resized(size, -0.4), coarse),
         "refined": (full_maps.refined("pamr"), full, ((size, size), jnp.float32)),
     }[program]
     return run.trace(*_placed([jax.ShapeDtypeStruct(*shape) for shape in shapes], mesh)).lower()

@@ -112,3 +112,16 @@ def test_scaling_the_score_scales_the_map(name):
     a, g = rng.uniform(0.1, 1, (H, W, K)), rng.normal(size=(H, W, K))
     once, thrice = METHODS[name].fn(inputs(a, g)), METHODS[name].fn(inputs(a, 3 * g))
     np.testing.assert_allclose(thrice, 3 * once, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("score", [-2.0, 0.5, 30.0])
+def test_bagcams_are_the_sum_over_regional_classifiers(score):
+    rng = np.random.default_rng(4)
+    a, g = rng.normal(0.5, 1, (H, W, K)), rng.normal(0, 3, (H, W, K))
+    log_gradient = g / (1 + np.exp(score))  # of the logarithm of the sigmoid
+    expected = np.zeros((H, W))
+    for k in range(K):
+        one = sum(log_gradient[i, j, k] * a[i, j, k] + 1 for i, j in np.ndindex(H, W)) / (H * W)
+        expected += np.maximum(one * log_gradient[..., k] * a[..., k], 0)
+    found = METHODS["bagcams"].fn(inputs(a, g)._replace(score=jnp.float32(score)))
+    np.testing.assert_allclose(found / found.max(), expected / expected.max(), atol=1e-5)

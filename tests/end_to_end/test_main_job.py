@@ -1,5 +1,6 @@
 """The whole program as a user runs it: one small run, its results, its restart, its products and its refusals."""
 
+import dataclasses
 import json
 import os
 import re
@@ -18,8 +19,10 @@ import pytest
 
 from configs import smoke
 from hemojax import results
+from hemojax.data import case
 from hemojax.errors import UserError
-from hemojax.run import Run
+from hemojax.run import Run, stored
+from hemojax.tasks import explain
 from hemojax.tasks.bench import bench
 from hemojax.tasks.export import export
 from hemojax.tasks.report import report as report_again
@@ -169,6 +172,33 @@ def test_explain_writes_masks_on_the_grid_of_the_scan(workdir, tmp_path):
         positive = (own["any"] > 0.5).to_numpy()
         assert values[..., positive].any(axis=(0, 1)).sum() == positive.sum()
         assert (output / f"{name}_montage.png").stat().st_size > 1000
+
+
+def test_explain_draws_a_fused_map(workdir, tmp_path):
+    trained = dataclasses.replace(loop.trained(stored(workdir)), workdir=tmp_path)
+    cells = [["stage2", "hirescam"], ["stage3", "layercam"]]
+    results.write_json(trained.results / "fusion.json", {"mean": cells})
+    path = sorted((workdir / "phantom" / "images").iterdir())[0]
+    array, image = case.read_nifti(path)
+    scan = explain.Scan("scan", case.check_hu(path, array), image)
+
+    def heat(method, stage):
+        options = stored(workdir).config.explain
+        options.update(method=method, stage=stage, threshold=0.5)
+        found = explain.build(trained, explain.choose(options, trained), batch=2, chunk=8)(scan)
+        # What a slice is called is another matter: heat everywhere.
+        assert found.heat.shape == scan.hu.shape
+        return found.heat
+
+    with pytest.MonkeyPatch.context() as patch:
+        infer = explain.predict.build(trained.network)
+        patch.setattr(explain.predict, "build", lambda network: lambda *inputs: np.abs(infer(*inputs)) + 1)
+        one, other = (heat(method, stage) for stage, method in cells)
+        both = heat("mean", "fused")
+    mean = (one + other) / 2
+    low, high = (edge(mean, axis=(0, 1)) for edge in (np.min, np.max))
+    np.testing.assert_allclose(both, (mean - low) / np.maximum(high - low, 1e-7), atol=1e-4)
+    assert both.any(axis=(0, 1)).all()
 
 
 def test_the_exported_weights_are_those_of_the_best_checkpoint(workdir, tmp_path):
