@@ -95,7 +95,7 @@ def positions(run: Run) -> pd.DataFrame:
         a row a slice and label: case, patient, slice, split, label, truth, score.
     """
     index = {split: records.read_index(run.records, split) for split in ("train", "validation", "test")}
-    places = {split: position.heights(rows) for split, rows in index.items()}
+    places = {split: records.heights(rows) for split, rows in index.items()}
     frames = []
     for label in run.config.data.labels:
         truth = {split: rows[label].to_numpy() for split, rows in index.items()}

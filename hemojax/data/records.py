@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import tensorflow_datasets as tfds
+from jaxtyping import Float64
 
 from hemojax.data.case import SPLITS, Case, drawn_in
 from hemojax.data.labels import LABELS
@@ -175,6 +176,15 @@ def read_index(folder: Path, split: str) -> pd.DataFrame:
     """The rows of one split in record order, without pixels."""
     index = pd.read_parquet(folder / "index.parquet")
     return index[index["split"] == split].sort_values("record").reset_index(drop=True)
+
+
+def heights(index: pd.DataFrame) -> Float64[np.ndarray, " n"]:
+    """Where the slices of an index lie in their scans: 0 at the feet's end and 1 at the other.
+
+    A scan whose slices are numbered towards the feet is turned round; one that is not axial stays as it is.
+    """
+    position = index["position"].to_numpy(np.float64)
+    return np.where(index["axes"].str[2] == "I", 1 - position, position)
 
 
 def data_source(folder: Path, split: str) -> Any:

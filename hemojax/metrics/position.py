@@ -1,27 +1,10 @@
 """Where a slice lies in its scan, as a classifier: what can be had without looking at the slice."""
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Bool, Float, Float64, Int
 
 BANDWIDTH = 0.05
 """Of the scan's length: about a slice and a half of thirty. Fixed, not chosen on any data."""
-
-
-def heights(index: pd.DataFrame) -> Float[np.ndarray, " n"]:
-    """Where each slice of a table lies in its scan, see `from_below`; the table is an index of `data.records`."""
-    return from_below(index["position"].to_numpy(np.float64), "".join(axes[2] for axes in index["axes"]))
-
-
-def from_below(position: Float[np.ndarray, " n"], growing: str) -> Float[np.ndarray, " n"]:
-    """Positions counted from the feet's end of each scan.
-
-    Args:
-        position: of each slice in its scan, 0 for the first and 1 for the last.
-        growing: a letter a slice: towards which side of the body its scan's slices are numbered. I turns the scan
-            round; all others stay.
-    """
-    return np.where(np.array(list(growing), "U1") == "I", 1 - position, position)
 
 
 def kernel_regression(

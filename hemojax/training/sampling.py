@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64
 
+from hemojax.data import records
 from hemojax.metrics import position
 
 SAMPLINGS = ("uniform", "position")
@@ -25,7 +26,7 @@ def weights(index: pd.DataFrame, label: str, sampling: str) -> Float64[np.ndarra
     """
     if sampling == "uniform":
         return None
-    truth, heights = index[label].to_numpy() == 1, position.heights(index)
+    truth, heights = index[label].to_numpy() == 1, records.heights(index)
     positive = position.kernel_regression(heights, truth, heights)
     propensity = np.where(truth, positive, 1 - positive)  # above 0: the slice itself is among those it is learnt from
     return np.clip(np.where(truth, truth.mean(), 1 - truth.mean()) / propensity, 1 / LARGEST, LARGEST)

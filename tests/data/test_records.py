@@ -115,3 +115,8 @@ def test_a_patient_in_two_given_splits_is_refused():
     assign(one_case("a", "p", True, "train"))
     with pytest.raises(UserError, match="patient p is in several splits: train, test"):
         assign(one_case("b", "p", True, "test"))
+
+
+def test_scans_numbered_from_the_head_down_are_turned_round():
+    index = pd.DataFrame({"position": [0.0, 0.25, 0.25, 1.0, 0.25], "axes": ["LPS", "LPS", "LPI", "LPI", "PSL"]})
+    np.testing.assert_array_equal(records.heights(index), [0, 0.25, 0.75, 0, 0.25])

@@ -5,11 +5,6 @@ from sklearn.neighbors import KernelDensity
 from hemojax.metrics import position
 
 
-def test_scans_numbered_from_the_head_down_are_turned_round():
-    places = np.array([0.0, 0.25, 0.25, 1.0, 0.25])
-    np.testing.assert_array_equal(position.from_below(places, "SSIIL"), [0, 0.25, 0.75, 0, 0.25])
-
-
 def test_two_slices_by_hand():
     # At the positive slice, one bandwidth from the negative one: 1 / (1 + exp(-1/2)).
     found = position.kernel_regression(np.array([0.4, 0.5]), np.array([1, 0]), np.array([0.4, 0.45]), bandwidth=0.1)
