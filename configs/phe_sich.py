@@ -46,6 +46,8 @@ def get_config(network: str = "resnet18") -> ConfigDict:
         config.train.epochs = 10
     if network == "efficientnet_lite0":
         config.model.weights = "imagenet"
+        # As torchvision begins with one output: U(-1, 1). From ImageNet weights a large head finds the bleed better.
+        config.train.head_scale = 1280**0.5
         config.data.normalisation = "tensorflow"
         # The outputs of its stages are signed: the activations that follow them stand beside them.
         config.cam.stages = (

@@ -53,6 +53,7 @@ def defaults() -> ConfigDict:
     train.warmup = 0.3  # share of the steps
     train.weight_decay = 1e-2
     train.log_steps = 50  # steps after which figures are fetched from the device and written
+    train.head_scale = 1.0  # of the classifier's first weights, in units of 1 / sqrt(features)
     # uniform | position: as often as it takes for a slice's height in the scan to say nothing of the (first) label
     train.sampling = "uniform"
     train.pretrain = ""  # phantom: first on data.phantom, for as many epochs as here, then on the data set

@@ -21,7 +21,7 @@ FIXED_SECTIONS = ("name", "seed", "data", "model", "train")
 FREE_OPTIONS = ("data.masks.", "data.device_share", "train.log_steps")
 """Of these sections: what neither depends on."""
 ADDED = {
-    "train": {"sampling": "uniform", "pretrain": "", "pretrain_epochs": 12},
+    "train": {"head_scale": 1.0, "sampling": "uniform", "pretrain": "", "pretrain_epochs": 12},
     "cam": {"registration": False},
     "eval": {"refine": (), "fuse": 0},
 }

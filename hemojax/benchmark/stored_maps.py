@@ -27,6 +27,7 @@ from hemojax.cam.registry import costly
 from hemojax.compilation import Program
 from hemojax.data import loader
 from hemojax.files import replacing
+from hemojax.network import Network
 from hemojax.progress import Progress
 from hemojax.run import Run, TrainedRun, create_network
 
@@ -193,6 +194,11 @@ class MapBatch:
         return dataclasses.replace(self, names=(name,), heats=self.heats[:, at : at + 1])
 
 
+def shift(run: Run, network: Network, cells: int) -> float:
+    """By how many cells the maps of a stage of this many are moved, see `cam.registration`."""
+    return registration.shift(network, run.config.data.size / cells) if run.config.cam.registration else 0.0
+
+
 @functools.cache
 def resized(size: int, shift: float) -> Callable[[Float[Array, "n h w"]], Float[Array, "n size size"]]:
     """A program of its own for all that use the maps: fused into theirs, the last bits could differ among them."""
@@ -202,7 +208,7 @@ def resized(size: int, shift: float) -> Callable[[Float[Array, "n h w"]], Float[
 
 def read(run: Run, explained: Explained, only: str | None = None) -> Iterator[MapBatch]:
     """All maps of the run's jobs, or of the one of this name, a batch and stage at a time, a batch's stages in turn."""
-    network, side = create_network(run.config), run.config.data.size
+    network = create_network(run.config)
     for job in jobs(run.config.cam, explained.slices):
         if only not in (None, job.name):
             continue
@@ -217,8 +223,6 @@ def read(run: Run, explained: Explained, only: str | None = None) -> Iterator[Ma
                         heats.append(maps)
                     stacked = np.concatenate(heats, axis=1)
                     start = int(path.stem)
-                    shift = (
-                        registration.shift(network, side / stacked.shape[-1]) if run.config.cam.registration else 0.0
-                    )
                     rows = job.slices.iloc[start : start + len(stacked)]
-                    yield MapBatch(stage, tuple(names), rows, stacked, shift=shift)
+                    moved = shift(run, network, stacked.shape[-1])
+                    yield MapBatch(stage, tuple(names), rows, stacked, shift=moved)

@@ -16,8 +16,8 @@ from scipy import special
 
 from hemojax import devices, results
 from hemojax.batches import in_batches
-from hemojax.benchmark import fusion
-from hemojax.cam import engine, postprocess, random, refinement, registration, targets
+from hemojax.benchmark import fusion, stored_maps
+from hemojax.cam import engine, postprocess, random, refinement, targets
 from hemojax.checks import sized
 from hemojax.data import case, grey, hounsfield
 from hemojax.data.datasets import generic
@@ -166,10 +166,7 @@ def build(run: TrainedRun, choice: Choice, *, batch: int, chunk: int) -> Callabl
         """Fused and refined on the grid on which that was chosen; a single raw map on the scan's own."""
         fused = choice.stage == fusion.FUSED
         size = run.config.eval.size if fused or refined_by else side
-        shifts = [
-            registration.shift(run.network, data.size / len(heat)) if run.config.cam.registration else 0.0
-            for heat in heats
-        ]
+        shifts = [stored_maps.shift(run, run.network, len(heat)) for heat in heats]
         full = jnp.stack([full_size(heat, (size, size), shift) for heat, shift in zip(heats, shifts, strict=True)])
         if fused:
             full = fuse(method, full)[None]

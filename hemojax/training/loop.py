@@ -4,7 +4,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,29 @@ from hemojax.run import Run, TrainedRun, create_network
 from hemojax.training import predict, sampling, state, step
 from hemojax.training.checkpoints import Checkpoints
 
+DENSE = 2
+"""Axes of a dense layer's kernel."""
+
 
 def initial_variables(config: ConfigDict) -> Variables:
-    """Fresh variables from the seed, or the given weights with a fresh classifier."""
+    """Fresh variables from the seed, or the given weights with a fresh classifier, scaled by `train.head_scale`."""
     network = create_network(config)
     key = jax.random.key(config.seed)
     variables = state.initialise(network, config.data.size, hounsfield.channels(config.data.windows), key)
     if config.model.weights:
         path = pretrained.locate(config.model.weights, config.model.name)
         variables = pretrained.load(path, network, variables)
-    return variables
+    return {**variables, "params": _with_scaled_head(variables["params"], config)}
+
+
+def _with_scaled_head(params: Mapping[str, Any], config: ConfigDict) -> dict[str, Any]:
+    """The parameters with `train.head_scale` times the kernel of the only dense layer, which gives the logits."""
+    return {
+        name: {**layer, "kernel": config.train.head_scale * layer["kernel"]}
+        if getattr(layer.get("kernel"), "ndim", 0) == DENSE
+        else layer
+        for name, layer in params.items()
+    }
 
 
 def trained(run: Run) -> TrainedRun:

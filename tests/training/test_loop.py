@@ -47,6 +47,16 @@ def test_inputs_follow_from_the_step_and_the_slice():
     assert not np.array_equal(first, inputs(image, numbers, jnp.int32(6)))
 
 
+def test_the_classifiers_first_weights_are_scaled_and_no_others():
+    made, scaled = config(), config()
+    made.model.name = scaled.model.name = "resnet18"
+    scaled.train.head_scale = 30.0
+    first, second = (loop.initial_variables(one)["params"] for one in (made, scaled))
+    kernel = second["fc"].pop("kernel")
+    np.testing.assert_allclose(kernel, 30 * first["fc"].pop("kernel"), rtol=1e-6)
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
 def test_steps_are_fetched_at_the_logs_interval_alone(tmp_path, monkeypatch):
     made = config()
     monkeypatch.setitem(models.MODELS, "small", lambda **options: ResNet(depths=(1,), **options))
