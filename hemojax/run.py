@@ -21,7 +21,7 @@ FIXED_SECTIONS = ("name", "seed", "data", "model", "train")
 FREE_OPTIONS = ("data.masks.", "data.device_share", "train.log_steps")
 """Of these sections: what neither depends on."""
 ADDED = {
-    "train": {"head_scale": 1.0, "sampling": "uniform", "pretrain": "", "pretrain_epochs": 12},
+    "train": {"sampling": "uniform", "pretrain": "", "pretrain_epochs": 12},
     "cam": {"registration": False},
     "eval": {"refine": (), "fuse": 0},
 }
@@ -135,8 +135,12 @@ def stored(workdir: Path) -> Run:
     config = results.read_json(run.results / "run.json")["config"]
     for section, options in ADDED.items():
         config[section] = options | config[section]
-    config["data"]["phantom"].setdefault("seed", config["seed"])
-    return dataclasses.replace(run, config=ConfigDict(_with_tuples(config)))
+    config["data"]["phantom"].setdefault("seed", config["seed"] if config["data"]["layout"] == "phantom" else 0)
+    found = ConfigDict(_with_tuples(config))
+    if "head_scale" not in found.train:
+        head = getattr(create_network(found), "head", None)  # of an EfficientNet: U(-1, 1) / sqrt(outputs)
+        found.train.head_scale = (head / len(found.data.labels)) ** 0.5 if head else 1.0
+    return dataclasses.replace(run, config=found)
 
 
 def _with_tuples(value: Any) -> Any:

@@ -34,3 +34,21 @@ def test_a_run_keeps_what_it_names(tmp_path):
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"run\.json"):
         run.stored(tmp_path)
+
+
+@pytest.mark.parametrize(("layout", "seed"), [("phantom", 7), ("generic", 0)])
+def test_the_phantom_of_an_earlier_run_had_the_runs_seed(tmp_path, layout, seed):
+    config = json.loads(defaults().to_json_best_effort())
+    config["seed"], config["data"]["layout"] = 7, layout
+    del config["data"]["phantom"]["seed"]
+    kept(tmp_path, config)
+    assert run.stored(tmp_path).config.data.phantom.seed == seed
+
+
+@pytest.mark.parametrize(("network", "scale"), [("resnet18", 1.0), ("efficientnet_lite0", 1280**0.5)])
+def test_a_classifier_of_an_earlier_run_began_as_torchvisions(tmp_path, network, scale):
+    config = json.loads(defaults().to_json_best_effort())
+    config["model"]["name"] = network
+    del config["train"]["head_scale"]
+    kept(tmp_path, config)
+    assert run.stored(tmp_path).config.train.head_scale == scale

@@ -117,7 +117,8 @@ def heat_of(
     run: Run, explained: Explained, *, stage: str, method: str, seed: int = 0
 ) -> Iterator[tuple[str, int, Float[np.ndarray, "s s"]]]:
     """Case, slice and full-size heat map of every slice that this method explained at this stage."""
-    for batch in batches(run, explained):
+    singles = _with_refined(run, stored_maps.read(run, explained))
+    for batch in fused(run, explained) if stage == fusion.FUSED else singles:
         if batch.stage == stage and (method, seed) in batch.names:
             maps = each_slice(lambda at, maps: np.asarray(maps[0]), batch.only((method, seed)), run.config.eval.size)
             yield from zip(batch.rows["case"], batch.rows["slice"], maps, strict=True)

@@ -20,6 +20,7 @@ from hemojax.benchmark import ground_truth, stored_maps
 from hemojax.benchmark.explained import Explained, spread
 from hemojax.benchmark.stored_maps import MapBatch
 from hemojax.cam import postprocess, refinement
+from hemojax.cam.registry import costly
 from hemojax.compilation import Program
 from hemojax.data import hounsfield
 from hemojax.data.case import chief_target
@@ -104,15 +105,16 @@ def batches(run: Run, explained: Explained) -> Iterator[MapBatch]:
 
 
 def _best_cells(counts: pd.DataFrame, mask: str, refine: str) -> list[Cell]:
-    """Of those that explained all slices the best by themselves."""
+    """The best by themselves of those whose maps lie together: of all methods but the costly ones."""
     known = counts[(counts["mask"] == mask) & ~counts["baseline"] & ~is_random(counts["method"])]
     known = known[(known["split"] == "validation") & thresholds.drawn(known)]
+    names = {name: refinement.parts(name) for name in known["method"].unique()}
+    kept = [name for name, (method, by) in names.items() if by == refine and not costly(method)]
+    known = known[known["method"].isin(kept)]
     if known.empty:
         return []
-    rows = known.groupby(["stage", "method"], observed=True)["slice"].transform("size")
-    best = thresholds.select_thresholds(known[rows == rows.max()])
-    names = [refinement.parts(name) for name in best["method"]]
-    best = best.assign(method=[method for method, _ in names])[[by == refine for _, by in names]]
+    best = thresholds.select_thresholds(known)
+    best = best.assign(method=[names[name][0] for name in best["method"]])
     best = best.sort_values("dice", ascending=False, kind="stable").head(CANDIDATES)
     return list(best[["stage", "method"]].itertuples(index=False, name=None))
 

@@ -4,7 +4,7 @@ from hemojax.cam.api import explain, smooth_over_augmentations
 from hemojax.cam.engine import Explanation, build
 from hemojax.cam.fullgrad import fullgrad
 from hemojax.cam.method import Inputs, Method
-from hemojax.cam.postprocess import full_heat, fuse_max, fuse_mean, fuse_product, fuse_votes
+from hemojax.cam.postprocess import full_heat, fuse_geometric_mean, fuse_max, fuse_mean, fuse_product, fuse_votes
 from hemojax.cam.random import identity
 from hemojax.cam.registry import METHODS
 from hemojax.cam.targets import Contrast, Target, contrast
@@ -21,6 +21,7 @@ __all__ = [
     "explain",
     "full_heat",
     "fullgrad",
+    "fuse_geometric_mean",
     "fuse_max",
     "fuse_mean",
     "fuse_product",

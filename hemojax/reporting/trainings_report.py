@@ -46,6 +46,7 @@ def write(folders: Mapping[int, Path], to: Path, console: Console, resamples: in
     best = trainings.best_stages(summaries, protocol)
     spread = trainings.spread(summaries, best, protocol)
     consistency = read_table(to / "consistency.parquet")
+    consistency = consistency[consistency["first"].isin(list(found)) & consistency["second"].isin(list(found))]
     means = consistency.groupby(["stage", "method"], as_index=False).agg(consistency=("iou", "mean"))
     spread = spread.merge(means, on=["stage", "method"], how="left")
     content = [_classifiers(found), *_by_training(found, protocol), *_by_method(spread, len(found))]

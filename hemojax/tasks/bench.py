@@ -23,7 +23,7 @@ from hemojax.benchmark import (
 from hemojax.checks import checked
 from hemojax.data.prepare import prepare
 from hemojax.errors import UserError
-from hemojax.run import Run, guard
+from hemojax.run import Run, TrainedRun, describe, guard
 from hemojax.statistics import summary, thresholds, trainings
 from hemojax.tasks.report import report
 from hemojax.tasks.train import train
@@ -38,7 +38,9 @@ def bench(config: ConfigDict, workdir: Path) -> None:
     if config.seeds:
         _trainings(config, workdir)
     else:
-        _training(config, workdir)
+        run, slices, timings = _explained(config, workdir)
+        if devices.is_first_host():
+            _score(run, slices, timings)
     if devices.is_first_host():
         report(config, workdir)
 
@@ -49,19 +51,25 @@ def _trainings(config: ConfigDict, workdir: Path) -> None:
         raise UserError(f"--config.seeds={config.seeds}: name two or more seeds, each once, or use --config.seed")
     run = Run(checked(config), workdir)
     runs = {seed: _of_seed(run, seed) for seed in config.seeds}
-    for one in runs.values():
+    for one in (run, *runs.values()):
         guard(one)
     if devices.is_first_host():
         prepare(run.config, run.records)
         for one in runs.values():
             one.workdir.mkdir(exist_ok=True)
-            if not one.records.exists():
-                one.records.symlink_to(Path("..", run.records.name))
+            # A phantom that hemojax made is beside the records.
+            for name in {run.records.name, "phantom"} & {path.name for path in workdir.iterdir()}:
+                if not (one.workdir / name).exists():
+                    (one.workdir / name).symlink_to(Path("..", name))
     devices.wait_for_all("folders")
-    for one in runs.values():
-        bench(one.config, one.workdir)
+    describe(run)
+    # All that the hosts do together comes first: none waits for another that scores.
+    found = [_explained(one.config, one.workdir) for one in runs.values()]
     if not devices.is_first_host():
         return
+    for trained, slices, timings in found:
+        _score(trained, slices, timings)
+        report(trained.config, trained.workdir)
     tables = ("counts", "maps", "lesions")
     summaries = {
         seed: _known(*(results.read_table(one.results / f"{name}.parquet") for name in tables))
@@ -75,8 +83,6 @@ def _trainings(config: ConfigDict, workdir: Path) -> None:
 def _of_seed(run: Run, seed: int) -> Run:
     config = run.config.copy_and_resolve_references()
     config.update(seed=seed, seeds=())
-    if config.data.layout == "phantom" and not config.data.root:
-        config.data.root = str(run.workdir / "phantom")
     return Run(config, run.training(seed))
 
 
@@ -86,12 +92,15 @@ def _known(counts: pd.DataFrame, maps: pd.DataFrame, lesions: pd.DataFrame) -> p
     return summary.summarise(rows[rows["split"] == "validation"])
 
 
-def _training(config: ConfigDict, workdir: Path) -> None:
+def _explained(config: ConfigDict, workdir: Path) -> tuple[TrainedRun, explained.Explained, pd.DataFrame]:
+    """What all hosts make together: the trained run, its slices, and their maps, of which the times are given."""
     run = train(config, workdir)
     slices = explained.of_run(run)
-    timings = stored_maps.compute(run, slices)
-    if not devices.is_first_host():
-        return
+    return run, slices, stored_maps.compute(run, slices)
+
+
+def _score(run: TrainedRun, slices: explained.Explained, timings: pd.DataFrame) -> None:
+    """What the first host makes of them: every table of the run."""
     timings = timings.assign(run=run.config.name, device=devices.described())
     results.write_table(run.results / "timings.parquet", timings)
     scores = scoring.score(run, slices)

@@ -21,8 +21,10 @@ def train(config: ConfigDict, workdir: Path) -> TrainedRun:
     What was finished before stands.
 
     Raises:
-        UserError: see `checks.checked`, `run.guard`, `prepare` and `loop.train`.
+        UserError: several seeds are named; see `checks.checked`, `run.guard`, `prepare` and `loop.train`.
     """
+    if config.seeds:
+        raise UserError(f"--config.seeds={config.seeds}: only bench makes several trainings; name one --config.seed")
     run = Run(checked(config), workdir)
     guard(run)
     reader = _prepared(run)

@@ -100,6 +100,17 @@ def test_nothing_is_fused_unless_it_is_asked_for(run, explained):
     assert not (scores.counts["stage"] == fusion.FUSED).any()
 
 
+def test_costly_methods_are_no_candidates():
+    same = {"case": "c", "slice": 3, "split": "validation", "stage": "stage1", "seed": 0, "mask": "lesion"}
+    same |= {"threshold": 0.5, "fp": 0, "baseline": False}
+    found = (("ablationcam", 10), ("gradcam", 5), ("gradcam+pamr", 9), (RANDOM, 10))
+    rows = [same | {"method": method, "tp": tp, "fn": 10 - tp} for method, tp in found]
+    counts = pd.DataFrame(rows)
+    assert fusion._best_cells(counts, "lesion", "") == [("stage1", "gradcam")]
+    assert fusion._best_cells(counts, "lesion", "pamr") == [("stage1", "gradcam")]
+    assert fusion._best_cells(counts[counts["method"] == "ablationcam"], "lesion", "") == []
+
+
 def test_the_geometric_mean_is_scipys():
     maps = np.random.default_rng(0).random((3, 6, 7))
     scaled = [(one - one.min()) / (one.max() - one.min()) for one in maps]

@@ -290,7 +290,11 @@ def test_a_report_over_several_trainings(workdir, tmp_path):
     assert not np.allclose(first["logit"], second["logit"])
     assert first.drop(columns=["logit", "probability"]).equals(second.drop(columns=["logit", "probability"]))
     agreement = results.read_table(tmp_path / "results" / "consistency.parquet")
+    assert "layercam" in set(agreement["method"])
     assert set(agreement["method"]) <= {"gradcam", "layercam", "gradcam+pamr", "layercam+pamr"}
+    assert (agreement["first"] == 0).all()
+    assert (agreement["second"] == 3).all()
+    assert (agreement["slices"] > 0).all()
     assert agreement["iou"].between(0, 1).all()
     report = tmp_path / "results" / "trainings.md"
     before = report.read_text()
@@ -300,6 +304,16 @@ def test_a_report_over_several_trainings(workdir, tmp_path):
     config.seeds = (0, 3)
     report_again(config, tmp_path)
     assert report.read_text() == before
+    assert (tmp_path / "seed-3" / "phantom").is_symlink()
+    with pytest.raises(UserError, match=r"data\.size=64, not 32"):
+        bench(config_of(config, size=32), tmp_path)
+
+
+def config_of(config, size):
+    other = config.copy_and_resolve_references()
+    other.data.size = size
+    other.seeds = (4, 5)
+    return other
 
 
 def test_seeds_that_are_not_several_are_refused(tmp_path):

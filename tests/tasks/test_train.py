@@ -7,6 +7,7 @@ from data.folders import generic
 
 from hemojax.config import defaults
 from hemojax.data import records
+from hemojax.errors import UserError
 from hemojax.tasks.train import train
 from hemojax.training import loop
 
@@ -39,3 +40,10 @@ def test_a_run_begins_with_its_network_after_the_phantom(tmp_path, monkeypatch):
     assert [it.config.data.size for it in (before, run)] == [32, 48]
     assert set(records.read_index(phantom.folder, "train")["case"]) <= {f"phantom-{n:04d}" for n in range(12)}
     assert set(records.read_index(reader.folder, "train")["case"]) <= {f"p{n}" for n in range(9)}
+
+
+def test_several_seeds_are_for_bench(tmp_path):
+    config = defaults()
+    config.seeds = (0, 1)
+    with pytest.raises(UserError, match=r"--config\.seeds"):
+        train(config, tmp_path)

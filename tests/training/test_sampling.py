@@ -20,12 +20,17 @@ def test_without_weights_every_slice_is_drawn_once():
 def test_a_slice_weighs_its_inverse_propensity(axes):
     # Two heights, many bandwidths apart: three of four are positive at one, one of four at the other.
     found = sampling.weights(table([0.0] * 4 + [1.0] * 4, [1, 1, 1, 0, 1, 0, 0, 0], axes), "any", "position")
-    np.testing.assert_allclose(found, [2 / 3] * 3 + [2] * 2 + [2 / 3] * 3)
+    np.testing.assert_allclose(found, [2 / 3] * 3 + [2] * 2 + [2 / 3] * 3)  # P(y) is a half
 
 
-def test_no_weight_is_beyond_all_bounds():
-    found = sampling.weights(table([0.0] * 100 + [1.0] * 100, [1] + [0] * 99 + [1] * 100), "any", "position")
-    assert found.max() == sampling.LARGEST
+def test_no_weight_is_beyond_all_bounds_and_the_label_keeps_its_share():
+    truth = np.array([1] + [0] * 99 + [1] * 100)
+    found = sampling.weights(table([0.0] * 100 + [1.0] * 100, truth), "any", "position")
+    # Without a bound the one positive slice at its height would weigh as much as the hundred at the other.
+    assert found[0] / found[100:].min() <= sampling.LARGEST**2
+    assert found[0] < 30
+    assert found[truth == 1].sum() == pytest.approx(101)
+    assert found.mean() == pytest.approx(1)
 
 
 def test_what_is_drawn_says_nothing_of_the_height():
