@@ -21,7 +21,8 @@ from hemojax.training import loop, predict, state, step
 from tests.accelerators.matrix import METRICS
 
 # What shares a forward and a backward: the grid of the benchmark.
-GRID = tuple(name for name, method in METHODS.items() if method.needs <= {"gradients", "key", "score"} and not method.linear)
+CHEAP = {"gradients", "key", "score"}
+GRID = tuple(name for name, method in METHODS.items() if method.needs <= CHEAP and not method.linear)
 PLACES = ("early", "middle", "last")
 
 
