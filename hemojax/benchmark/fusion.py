@@ -125,8 +125,10 @@ def _validation_maps(run: Run, explained: Explained, cells: Sequence[Cell]) -> K
     target = targets.index(chief_target(run.config.data.masks.to_dict()))
     known = explained.slices[explained.slices["lesion"] & (explained.slices["split"] == "validation")]
     wanted = set(spread(known, SLICES)[["case", "slice"]].itertuples(index=False, name=None))
-    found = []
+    found: list[tuple[np.ndarray, ...]] = []
     for rows, maps in _full_size(run, explained, cells):
+        if len(found) == len(wanted):  # validation comes before test
+            break
         for row, one in zip(rows.itertuples(), maps, strict=True):
             if (row.case, row.slice) in wanted:
                 truth = of_slice(row.split, row.record)

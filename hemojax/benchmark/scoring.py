@@ -71,20 +71,23 @@ def score(run: Run, explained: Explained) -> Scores:
         run: the run, whose maps are there.
         explained: the slices that they explain.
     """
+    of_slice = ground_truth.Slices(run)
     steps = full_maps.steps_of_single(run, explained)
-    alone = _score(run, explained, lambda: full_maps.single(run, explained), steps)
-    fusion.choose(run, explained, alone.counts)
-    if not fusion.recipes(run):
-        return alone
-    steps = full_maps.steps_of_fused(run, explained)
-    fused = _score(run, explained, lambda: full_maps.fused(run, explained), steps)
-    counts, maps, sums = (pd.concat(both, ignore_index=True) for both in zip(alone[:3], fused[:3], strict=True))
-    return Scores(counts, maps, sums, alone.lesions)
+    counts, maps, levels = _of_maps(run, of_slice, lambda: full_maps.single(run, explained), steps)
+    fusion.choose(run, explained, counts)
+    if fusion.recipes(run):
+        steps = full_maps.steps_of_fused(run, explained)
+        fused = _of_maps(run, of_slice, lambda: full_maps.fused(run, explained), steps)
+        both = zip((counts, maps, levels), fused, strict=True)
+        counts, maps, levels = (pd.concat(tables, ignore_index=True) for tables in both)
+    return Scores(counts, maps, levels, ground_truth.lesions(run, explained, of_slice))
 
 
-def _score(run: Run, explained: Explained, batches: Callable[[], Iterator[MapBatch]], total: int) -> Scores:
-    """Two passes over the maps: pixels; then, with the thresholds that these select, boxes."""
-    config, of_slice = run.config, ground_truth.Slices(run)
+def _of_maps(
+    run: Run, of_slice: ground_truth.Slices, batches: Callable[[], Iterator[MapBatch]], total: int
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Counts, maps and curves, in two passes: pixels; then, with the thresholds that these select, boxes."""
+    config = run.config
 
     def maps() -> Iterator[tuple[MapBatch, Bool[np.ndarray, "b m s s"]]]:
         for batch in batches():
@@ -109,11 +112,10 @@ def _score(run: Run, explained: Explained, batches: Callable[[], Iterator[MapBat
             boxes.append(at_thresholds)
             all_maps.append(pd.concat([names, at_otsu], axis=1))  # both in the order of `row_keys.kept`
             progress.advance(steps=len(batch.rows))
-    return Scores(
-        counts=box_scoring.merge(counts, pd.concat(boxes, ignore_index=True)),
-        maps=pd.concat(all_maps, ignore_index=True),
-        curves=curve_table(config, sums),
-        lesions=ground_truth.lesions(run, explained, of_slice),
+    return (
+        box_scoring.merge(counts, pd.concat(boxes, ignore_index=True)),
+        pd.concat(all_maps, ignore_index=True),
+        curve_table(config, sums),
     )
 
 

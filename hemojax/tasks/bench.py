@@ -67,14 +67,10 @@ def _trainings(config: ConfigDict, workdir: Path) -> None:
     found = [_explained(one.config, one.workdir) for one in runs.values()]
     if not devices.is_first_host():
         return
+    summaries = {}
     for trained, slices, timings in found:
-        _score(trained, slices, timings)
+        summaries[trained.config.seed] = _score(trained, slices, timings)
         report(trained.config, trained.workdir)
-    tables = ("counts", "maps", "lesions")
-    summaries = {
-        seed: _known(*(results.read_table(one.results / f"{name}.parquet") for name in tables))
-        for seed, one in runs.items()
-    }
     best = trainings.best_stages(summaries, thresholds.PROTOCOLS[config.eval.protocol])
     agreement = consistency.measure(runs, best[~best["baseline"].astype(bool)])
     results.write_table(run.results / "consistency.parquet", agreement)
@@ -86,12 +82,6 @@ def _of_seed(run: Run, seed: int) -> Run:
     return Run(config, run.training(seed))
 
 
-def _known(counts: pd.DataFrame, maps: pd.DataFrame, lesions: pd.DataFrame) -> pd.DataFrame:
-    """What is known before the test split is looked at."""
-    rows = thresholds.cut(counts, maps, lesions)
-    return summary.summarise(rows[rows["split"] == "validation"])
-
-
 def _explained(config: ConfigDict, workdir: Path) -> tuple[TrainedRun, explained.Explained, pd.DataFrame]:
     """What all hosts make together: the trained run, its slices, and their maps, of which the times are given."""
     run = train(config, workdir)
@@ -99,15 +89,16 @@ def _explained(config: ConfigDict, workdir: Path) -> tuple[TrainedRun, explained
     return run, slices, stored_maps.compute(run, slices)
 
 
-def _score(run: TrainedRun, slices: explained.Explained, timings: pd.DataFrame) -> None:
-    """What the first host makes of them: every table of the run."""
+def _score(run: TrainedRun, slices: explained.Explained, timings: pd.DataFrame) -> pd.DataFrame:
+    """What the first host makes of them: every table of the run. Gives the summary of validation."""
     timings = timings.assign(run=run.config.name, device=devices.described())
     results.write_table(run.results / "timings.parquet", timings)
     scores = scoring.score(run, slices)
     for name, table in scores._asdict().items():
         results.write_table(run.results / f"{name}.parquet", table)
     protocol = thresholds.PROTOCOLS[run.config.eval.protocol]
-    known = _known(scores.counts, scores.maps, scores.lesions)
+    rows = thresholds.cut(scores.counts, scores.maps, scores.lesions)
+    known = summary.summarise(rows[rows["split"] == "validation"])
     chosen = summary.choose(known, protocol)
     results.write_json(run.results / "chosen.json", chosen)
     gallery.write(run, slices, counts=scores.counts, chosen=chosen)
@@ -119,3 +110,4 @@ def _score(run: TrainedRun, slices: explained.Explained, timings: pd.DataFrame) 
     results.write_table(run.results / "sanity.parquet", changed.assign(run=run.config.name))
     faithful = map_faithfulness.measure(run, slices, cells=maps_of)
     results.write_table(run.results / "faithfulness.parquet", faithful)
+    return known
