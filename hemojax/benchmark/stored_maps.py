@@ -23,7 +23,7 @@ from hemojax import devices, results
 from hemojax.batches import filled
 from hemojax.benchmark.explained import Explained, identities, places, spread, targets_of
 from hemojax.cam import engine, postprocess, registration, targets
-from hemojax.cam.registry import costly
+from hemojax.cam.registry import costly, draws_masks
 from hemojax.compilation import Program
 from hemojax.data import loader
 from hemojax.files import replacing
@@ -95,7 +95,7 @@ def compute(run: TrainedRun, explained: Explained) -> pd.DataFrame:
             "target": config.cam.target,
             "seeds": config.cam.random_seeds,
             "batch": config.cam.batch,
-        }
+        } | ({"registered": config.cam.registration} if any(map(draws_masks, job.methods)) else {})
         home = run.maps / job.name
         stamp = home / "job.json"
         before = json.loads(stamp.read_text()) if stamp.exists() else {}
@@ -120,7 +120,13 @@ def _compute_job(
 ) -> dict[str, object]:
     config, mesh, size = run.config, devices.mesh(), devices.whole_batch(min(batch, len(job.slices)))
     explain = engine.build(
-        run.network, job.methods, job.stages, seeds=config.cam.random_seeds, chunk=config.cam.chunk, mesh=mesh
+        run.network,
+        job.methods,
+        job.stages,
+        seeds=config.cam.random_seeds,
+        chunk=config.cam.chunk,
+        mesh=mesh,
+        registered=config.cam.registration,
     )
     variables, drawn = devices.replicate(run.variables), identities(job.slices)
     starts = range(0, len(job.slices), size)

@@ -36,6 +36,7 @@ def explain(
     seeds: int = 10,
     chunk: int = 64,
     eigen_smooth: bool = False,
+    registered: bool = False,
     aug_smooth: bool = False,
 ) -> Explanation:
     """Explain images with any of `METHODS`, at any stages, and with FullGrad; the same request compiles once.
@@ -57,6 +58,7 @@ def explain(
         seeds: how many maps RandomCAM draws for each image.
         chunk: how many ablated or masked inputs are held at once at most.
         eigen_smooth: smooth by the first principal component (see `build`).
+        registered: draw the masks of ScoreCAM and its kin where the network's cells look (see `build`).
         aug_smooth: smooth over mirrored and brighter images (see `smooth_over_augmentations`).
 
     Returns:
@@ -69,7 +71,8 @@ def explain(
     images = jnp.asarray(images)
     variables = without_taps(variables)
     shown = tuple(stages) if stages is not None else network.stages[-1:]
-    run = _program(network, tuple(methods), shown, seeds=seeds, chunk=chunk, eigen_smooth=eigen_smooth)
+    options = {"seeds": seeds, "chunk": chunk, "eigen_smooth": eigen_smooth, "registered": registered}
+    run = _program(network, tuple(methods), shown, **options)
     chosen = _target(network, variables, images, target)
     drawn = jnp.arange(len(images)) if identities is None else jnp.asarray(identities)
     if len(drawn) != len(images):
@@ -110,11 +113,9 @@ def smooth_over_augmentations(
 
 
 @lru_cache(maxsize=32)
-def _program(
-    network: Network, methods: tuple[str, ...], stages: tuple[str, ...], *, seeds: int, chunk: int, eigen_smooth: bool
-) -> Any:
+def _program(network: Network, methods: tuple[str, ...], stages: tuple[str, ...], **options: Any) -> Any:
     of_stages = [name for name in methods if name != "fullgrad"]
-    staged = build(network, of_stages, stages, seeds=seeds, chunk=chunk, eigen_smooth=eigen_smooth)
+    staged = build(network, of_stages, stages, **options)
     if "fullgrad" not in methods:
         return staged
 

@@ -46,6 +46,7 @@ def build(
     chunk: int = 64,
     mesh: Mesh | None = None,
     eigen_smooth: bool = False,
+    registered: bool = False,
     platform: str | None = None,
     compiler_options: Mapping[str, Any] | None = None,
 ) -> Program:
@@ -61,6 +62,8 @@ def build(
         mesh: devices over which the batch, a multiple of their number, is divided along `devices.AXIS`.
         eigen_smooth: project what the channels contribute on their first principal component instead of adding it up
             (PGC's option of that name); a method that is no sum over channels stays as it is.
+        registered: draw the masks of ScoreCAM and its kin on the image where the network's cells look (see
+            `registration`), and not at half-pixel centres as all libraries do. Maps are drawn later, by whoever asked.
         platform: what the program is for, "cpu", "gpu" or "tpu"; default: the mesh's, or this process's devices.
         compiler_options: XLA's, for this program alone, beside those of `compilation.options`.
 
@@ -101,6 +104,7 @@ def build(
             seeds=seeds,
             chunk=chunk,
             platform=platform,
+            registered=registered,
         )
         return Explanation(
             logits,

@@ -25,6 +25,7 @@ from hemojax.cam.masks import (
 from hemojax.cam.method import Inputs
 from hemojax.cam.perturbation import pgc_ablation
 from hemojax.cam.random import sample_keys
+from hemojax.cam.registration import shift
 from hemojax.cam.scores import Forward, ablated_scores, linear_ablated_scores, position_scores, scored
 from hemojax.cam.targets import AnyTarget
 from hemojax.groups import images_at_once, outputs_at_once
@@ -53,6 +54,7 @@ class Stage:
         affine: what follows it at once, as far as it is affine in the channels of each position.
         rest: what follows that.
         linear: whether the score is linear in A.
+        shift: by how many cells masks are moved when they are drawn on the images, see `registration`.
         masked: how many masked copies of each image go through the network at once.
         changed: how many changed copies of A.
     """
@@ -69,6 +71,7 @@ class Stage:
     affine: Forward
     rest: Forward
     linear: bool
+    shift: float
     masked: int
     changed: int
 
@@ -77,7 +80,7 @@ class Stage:
         """Group-CAM's masks; their gains need them too."""
         a, g = at_least_float32(self.activations), at_least_float32(self.gradients)
         _, height, width, _ = self.images.shape
-        return channel_groups(a, g, (height, width))
+        return channel_groups(a, g, (height, width), self.shift)
 
     def ablated(self, values: Float[Array, "b k"]) -> Float[Array, "b k"]:
         """The score with each channel set to its value."""
@@ -88,7 +91,14 @@ class Stage:
 
     def under_masks(self, scores: Callable[..., Array], *more: Array) -> Array:
         """One of the scores of `masks`."""
-        return scores(self.whole, self.images, self.activations, *more, target=self.target, group=self.masked)
+        arguments = (self.whole, self.images, self.activations, *more)
+        return scores(*arguments, target=self.target, group=self.masked, shift=self.shift)
+
+    @property
+    def group_gains(self) -> Float[Array, "b g"]:
+        """What Group-CAM's masks are worth."""
+        arguments = (self.whole, self.images, self.groups)
+        return group_gains(*arguments, target=self.target, group=self.masked, shift=self.shift)
 
 
 class Need(NamedTuple):
@@ -98,10 +108,12 @@ class Need(NamedTuple):
         make: it, of a batch at a stage.
         costly: it takes many runs of the network an image, so that a method that needs it shares its pass over the
             network with no other.
+        masks: it masks images, for which it matters where the stage's cells look.
     """
 
     make: Callable[[Stage], Array]
     costly: bool
+    masks: bool = False
 
 
 NEEDS: dict[str, Need] = {
@@ -114,15 +126,13 @@ NEEDS: dict[str, Need] = {
     "position_scores": Need(
         lambda at: position_scores(at.suffix, at.activations, target=at.target, group=at.changed), costly=True
     ),
-    "masked_scores": Need(lambda at: at.under_masks(masked_scores), costly=True),
-    "noisy_masked_scores": Need(lambda at: at.under_masks(noisy_masked_scores, at.keys[:, 0]), costly=True),
-    "integrated_masked_scores": Need(lambda at: at.under_masks(integrated_masked_scores), costly=True),
+    "masked_scores": Need(lambda at: at.under_masks(masked_scores), costly=True, masks=True),
+    "noisy_masked_scores": Need(lambda at: at.under_masks(noisy_masked_scores, at.keys[:, 0]), costly=True, masks=True),
+    "integrated_masked_scores": Need(lambda at: at.under_masks(integrated_masked_scores), costly=True, masks=True),
     "groups": Need(lambda at: at.groups, costly=False),
-    "group_gains": Need(
-        lambda at: group_gains(at.whole, at.images, at.groups, target=at.target, group=at.masked), costly=True
-    ),
+    "group_gains": Need(lambda at: at.group_gains, costly=True, masks=True),
     "optimised_weights": Need(
-        lambda at: optimised_weights(at.whole, at.images, at.activations, at.target), costly=True
+        lambda at: optimised_weights(at.whole, at.images, at.activations, at.target, at.shift), costly=True, masks=True
     ),
     "key": Need(lambda at: at.keys, costly=False),
 }
@@ -146,6 +156,7 @@ def gather(
     seeds: int,
     chunk: int,
     platform: str,
+    registered: bool = False,
 ) -> tuple[Float[Array, "b outputs"], dict[str, Inputs]]:
     """The logits, and the inputs of the methods at each stage: those of `Inputs` with a leading axis of images.
 
@@ -160,6 +171,7 @@ def gather(
         seeds: how many keys each image has.
         chunk: how many ablated or masked inputs are held at once at most, or one for each image.
         platform: what the program is compiled for.
+        registered: draw masks on the images where the stage's cells look.
     """
     # Where the score is linear in A, its gradient gives the ablated scores, and the network is not run.
     linear = [stage for stage in stages if stage == network.linear_after and needs & ABLATED]
@@ -194,6 +206,7 @@ def gather(
             affine=affine,
             rest=rest,
             linear=name in linear,
+            shift=shift(network, images.shape[1] / a.shape[1]) if registered else 0.0,
             masked=masked,
             changed=_each(chunk, outputs_at_once(a, platform), len(images)),
         )

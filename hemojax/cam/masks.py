@@ -1,4 +1,7 @@
-"""Scores of masked images: the masks are channels of a stage, groups of them, or their best combination."""
+"""Scores of masked images: the masks are channels of a stage, groups of them, or their best combination.
+
+Each takes the `shift` of its stage's cells (see `registration`): a mask is drawn on the image where they look.
+"""
 
 from collections.abc import Callable
 
@@ -9,6 +12,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 from scipy import ndimage
 
+from hemojax.cam.postprocess import resize
 from hemojax.cam.scores import Forward, scored, scores_of
 from hemojax.cam.targets import AnyTarget
 from hemojax.precision import at_least_float32
@@ -30,6 +34,7 @@ def masked_scores(
     *,
     target: AnyTarget,
     group: int,
+    shift: float = 0.0,
 ) -> Float[Array, "b k"]:
     """The score of each image times each channel of the stage, upsampled to the image and then scaled to [0, 1].
 
@@ -39,7 +44,7 @@ def masked_scores(
     """
 
     def masks(chosen: Int[Array, " c"]) -> Float[Array, "b c height width"]:
-        return _scaled(_upsampled(activations[..., chosen], images.shape[1:3]))
+        return _scaled(_upsampled(activations[..., chosen], images.shape[1:3], shift))
 
     return _scores_under(masks, activations.shape[-1], network, images, target=target, group=group)
 
@@ -52,12 +57,13 @@ def noisy_masked_scores(
     *,
     target: AnyTarget,
     group: int,
+    shift: float = 0.0,
 ) -> Float[Array, "b k"]:
     """The mean score under masks with normal noise; as torch-cam's, they are scaled before they are upsampled."""
     channels, scaled = activations.shape[-1], _scaled_at_stage(activations)
 
     def masks(chosen: Int[Array, " c"]) -> Float[Array, "b c height width"]:
-        smooth = _upsampled(scaled[..., chosen % channels], images.shape[1:3])
+        smooth = _upsampled(scaled[..., chosen % channels], images.shape[1:3], shift)
         return smooth + NOISE_OF_MASKS * _noise(keys, chosen, images.shape[1:3]).astype(smooth.dtype)
 
     scores = _scores_under(masks, NOISY_MASKS * channels, network, images, target=target, group=group)
@@ -71,13 +77,14 @@ def integrated_masked_scores(
     *,
     target: AnyTarget,
     group: int,
+    shift: float = 0.0,
 ) -> Float[Array, "b k"]:
     """The mean score under masks that grow; as torch-cam's, they are scaled before they are upsampled."""
     channels, scaled = activations.shape[-1], _scaled_at_stage(activations)
     growing = jnp.asarray(GROWING_MASKS, images.dtype)
 
     def masks(chosen: Int[Array, " c"]) -> Float[Array, "b c height width"]:
-        smooth = _upsampled(scaled[..., chosen % channels], images.shape[1:3])
+        smooth = _upsampled(scaled[..., chosen % channels], images.shape[1:3], shift)
         return growing[chosen // channels, None, None] * smooth
 
     scores = _scores_under(masks, len(GROWING_MASKS) * channels, network, images, target=target, group=group)
@@ -85,7 +92,7 @@ def integrated_masked_scores(
 
 
 def channel_groups(
-    activations: Float[Array, "b h w k"], gradients: Float[Array, "b h w k"], size: tuple[int, int]
+    activations: Float[Array, "b h w k"], gradients: Float[Array, "b h w k"], size: tuple[int, int], shift: float = 0.0
 ) -> Float[Array, "b h w g"]:
     """Group-CAM's masks: 32 groups of neighbouring channels, each summed with GradCAM's weights.
 
@@ -99,7 +106,7 @@ def channel_groups(
     padded = jnp.pad(weighted, ((0, 0), (0, 0), (0, 0), (0, number * members - channels)))
     masks = jnp.maximum(padded.reshape(*padded.shape[:3], number, members).sum(-1), 0)
     masks = jnp.where(masks > jnp.percentile(masks, KEPT, axis=(1, 2), keepdims=True), masks, 0)
-    full = _upsampled(masks, size)
+    full = _upsampled(masks, size, shift)
     low, high = (extreme(full, axis=(2, 3))[:, None, None] for extreme in (jnp.min, jnp.max))
     return jnp.where(high > low, (masks - low) / jnp.where(high > low, high - low, 1), 0)
 
@@ -111,12 +118,13 @@ def group_gains(
     *,
     target: AnyTarget,
     group: int,
+    shift: float = 0.0,
 ) -> Float[Array, "b g"]:
     """The score of each image inside each mask and blurred outside, less the score of the blurred image."""
     blurred = _blurred(images)
 
     def inputs(chosen: Int[Array, " c"]) -> Float[Array, "b c height width channels"]:
-        masks = _upsampled(groups[..., chosen], images.shape[1:3])[..., None].astype(images.dtype)
+        masks = _upsampled(groups[..., chosen], images.shape[1:3], shift)[..., None].astype(images.dtype)
         return masks * images[:, None] + (1 - masks) * blurred[:, None]
 
     base = scored(network(blurred), target)
@@ -129,6 +137,7 @@ def optimised_weights(
     images: Float[Array, "b height width channels"],
     activations: Float[Array, "b h w k"],
     target: AnyTarget,
+    shift: float = 0.0,
 ) -> Float[Array, "b k"]:
     """softmax(u) with u such that s(x * M) is highest, M = sum_k softmax(u)_k A_k, upsampled and scaled to [0, 1].
 
@@ -138,7 +147,7 @@ def optimised_weights(
 
     def loss(u: Float[Array, "b k"]) -> Float[Array, ""]:
         combined = jnp.einsum("bhwk,bk->bhw", activations, jax.nn.softmax(u))
-        masks = _scaled(_upsampled(combined[..., None], images.shape[1:3]))[:, 0, :, :, None]
+        masks = _scaled(_upsampled(combined[..., None], images.shape[1:3], shift))[:, 0, :, :, None]
         return -jnp.sum(scored(network(images * masks.astype(images.dtype)), target))
 
     adam = optax.adam(LEARNING_RATE)
@@ -180,9 +189,12 @@ def _scores_under(
     return scores_of(network, inputs, number, target=target, group=group)
 
 
-def _upsampled(channels: Float[Array, "b h w c"], size: tuple[int, ...]) -> Float[Array, "b c height width"]:
+def _upsampled(
+    channels: Float[Array, "b h w c"], size: tuple[int, ...], shift: float
+) -> Float[Array, "b c height width"]:
     planes = jnp.moveaxis(at_least_float32(channels), -1, 1)  # before it is resized: see `separable.filtered`
-    return jax.image.resize(planes, (*planes.shape[:2], *size), "linear", antialias=False)
+    height, width = size
+    return jax.vmap(jax.vmap(lambda plane: resize(plane, (height, width), shift)))(planes)
 
 
 def _scaled(masks: Float[Array, "b c height width"]) -> Float[Array, "b c height width"]:

@@ -36,3 +36,8 @@ METHODS: dict[str, Method] = {
 def costly(name: str) -> bool:
     """Whether the method runs the network many times an image."""
     return any(NEEDS[need].costly for need in METHODS[name].needs)
+
+
+def draws_masks(name: str) -> bool:
+    """Whether the method masks images."""
+    return any(NEEDS[need].masks for need in METHODS[name].needs)

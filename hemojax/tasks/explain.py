@@ -158,7 +158,8 @@ def build(run: TrainedRun, choice: Choice, *, batch: int, chunk: int) -> Callabl
         check_name(method, fusion.recipes(run), "fused map")
         cells = fusion.recipes(run)[method]
     stages, methods = (tuple(dict.fromkeys(names)) for names in zip(*cells, strict=True))
-    maps = engine.build(run.network, methods, stages, seeds=1, chunk=chunk, mesh=mesh)
+    registered = run.config.cam.registration
+    maps = engine.build(run.network, methods, stages, seeds=1, chunk=chunk, mesh=mesh, registered=registered)
     full_size = jax.jit(postprocess.full_heat, static_argnums=(1, 2))
     fuse, refine = (jax.jit(function, static_argnums=0) for function in (fusion.fuse, refinement.refine))
 

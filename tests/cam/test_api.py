@@ -113,7 +113,8 @@ def test_variables_as_init_leaves_them_serve_any_batch():
 
 def test_the_same_request_is_compiled_once():
     network, its = own(2)
-    run = cam.api._program(network, ("gradcam",), ("stage2",), seeds=10, chunk=64, eigen_smooth=False)
+    options = {"seeds": 10, "chunk": 64, "eigen_smooth": False, "registered": False}
+    run = cam.api._program(network, ("gradcam",), ("stage2",), **options)
     for _ in range(2):
         cam.explain(network, its, IMAGES, methods=("gradcam",), target=1)
     assert run._outermost._cache_size() == 1

@@ -75,7 +75,11 @@ def test_ablated_scores_where_the_suffix_begins_pointwise(stage):
     a = network.apply(given, IMAGES, until=stage)
     needs = frozenset({"ablated_scores", "pgc_ablated_scores"})
     identities = jnp.arange(BATCH)
-    made = jax.jit(partial(gather, network, stages=(stage,), needs=needs, seeds=1, chunk=4 * BATCH, platform="cpu"))
+    made = jax.jit(
+        partial(
+            gather, network, stages=(stage,), needs=needs, seeds=1, chunk=4 * BATCH, platform="cpu", registered=False
+        )
+    )
     found = made(given, IMAGES, TARGET, identities)[1][stage]
     suffix = jax.jit(suffix_of(network, given, stage))
     pgc = np.stack([pgc_ablation(x) for x in a])
@@ -89,13 +93,13 @@ def test_ablated_scores_where_the_suffix_begins_pointwise(stage):
         np.testing.assert_allclose(getattr(found, name), expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
 
 
-def half_pixel(values, height, width):
-    """Bilinear interpolation of (h, w) with half-pixel centres, one pixel at a time."""
+def half_pixel(values, height, width, shift=0.0):
+    """Bilinear interpolation of (h, w) with half-pixel centres, moved by `shift` cells, one pixel at a time."""
     h, w = values.shape
     out = np.zeros((height, width))
     for i, j in np.ndindex(height, width):
-        y = np.clip((i + 0.5) * h / height - 0.5, 0, h - 1)
-        x = np.clip((j + 0.5) * w / width - 0.5, 0, w - 1)
+        y = np.clip((i + 0.5) * h / height - 0.5 - shift, 0, h - 1)
+        x = np.clip((j + 0.5) * w / width - 0.5 - shift, 0, w - 1)
         y0, x0 = int(y), int(x)
         y1, x1 = min(y0 + 1, h - 1), min(x0 + 1, w - 1)
         top = values[y0, x0] * (1 - (x - x0)) + values[y0, x1] * (x - x0)
@@ -104,20 +108,39 @@ def half_pixel(values, height, width):
     return out
 
 
-@pytest.mark.parametrize(("stage", "group"), [("stage1", 2), ("stage3", 3)])
-def test_masked_scores_are_those_of_a_loop(stage, group):
+@pytest.mark.parametrize(("stage", "group", "shift"), [("stage1", 2, 0.0), ("stage3", 3, -0.4375)])
+def test_masked_scores_are_those_of_a_loop(stage, group, shift):
     a = activations(stage)
-    found = jax.jit(lambda a: masked_scores(WHOLE, IMAGES, a, target=TARGET, group=group))(a)
+    found = jax.jit(lambda a: masked_scores(WHOLE, IMAGES, a, target=TARGET, group=group, shift=shift))(a)
     channels = a.shape[-1]
     masked = np.zeros((BATCH, channels, *IMAGES.shape[1:]), np.float32)
     for image, channel in np.ndindex(BATCH, channels):
-        mask = half_pixel(np.asarray(a[image, ..., channel]), *IMAGES.shape[1:3])
+        mask = half_pixel(np.asarray(a[image, ..., channel]), *IMAGES.shape[1:3], shift)
         mask = (mask - mask.min()) / (mask.max() - mask.min() + 1e-8)
         masked[image, channel] = IMAGES[image] * mask[..., None]
     whole = compiled(NETWORK)
     expected = np.array([[scored(whole(VARIABLES, x[None]), i) for x in one] for i, one in enumerate(masked)])
     assert np.ptp(expected, axis=1).min() > 1e-3
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_registered_masks_are_drawn_where_cells_look():
+    needs = frozenset({"masked_scores", "groups", "group_gains", "optimised_weights"})
+    options = {"stages": ("stage2",), "needs": needs | {"gradients"}, "seeds": 1, "chunk": 64, "platform": "cpu"}
+    made = jax.jit(partial(gather, NETWORK, **options, registered=True))
+    found = made(VARIABLES, IMAGES, TARGET, jnp.arange(BATCH))[1]["stage2"]
+    shift = -(1 - 1 / 4) / 2  # a stride of 4 pixels, padded alike on both sides
+    a, g = found.activations, found.gradients
+
+    @jax.jit
+    def expected(a, g):
+        groups = channel_groups(a, g, IMAGES.shape[1:3], shift)
+        under = {"target": TARGET, "group": 64, "shift": shift}
+        scores, gains = masked_scores(WHOLE, IMAGES, a, **under), group_gains(WHOLE, IMAGES, groups, **under)
+        return scores, groups, gains, optimised_weights(WHOLE, IMAGES, a, TARGET, shift)
+
+    for name, one in zip(("masked_scores", "groups", "group_gains", "optimised_weights"), expected(a, g), strict=True):
+        np.testing.assert_allclose(getattr(found, name), one, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 def test_masks_of_dead_channels_hide_everything():
