@@ -43,6 +43,9 @@ def defaults() -> ConfigDict:
     model = config.model = ConfigDict()
     model.name = "resnet18"  # a key of hemojax.models.MODELS
     model.weights = ""  # PyTorch weights to start from: a .pth, .pt or .safetensors file, or "imagenet"
+    # A stage with a head of its own: stage2 of ResNets, stage3/expand of EfficientNets (24 x 24 at 192 px); "": none
+    model.local_stage = ""
+    model.local_pooling = "lse"  # of what that head finds at each position: lse (log-mean-exp) | topk
     model.dtype = "float32"  # of the computation: bfloat16 on a GPU or TPU
 
     train = config.train = ConfigDict()
