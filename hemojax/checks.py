@@ -34,6 +34,8 @@ def checked(config: ConfigDict) -> ConfigDict:
     if config.train.pretrain:
         check_name(config.train.pretrain, PRETRAININGS, "train.pretrain")
     network = create_network(config)
+    if not 0 <= config.train.erasing <= 1:
+        raise UserError(f"--config.train.erasing={config.train.erasing}: give a share of the batch, from 0 to 1")
     if config.model.weights:
         pretrained.locate(config.model.weights, config.model.name)
     check_name(config.data.normalisation, hounsfield.NORMALISATIONS, "normalisation")
@@ -41,6 +43,12 @@ def checked(config: ConfigDict) -> ConfigDict:
     for name in config.eval.refine:
         check_name(name, REFINEMENTS, "eval.refine")
     config = config.copy_and_resolve_references()
+    if config.train.erasing:
+        if not config.train.erasing_stage:
+            raise UserError(
+                "--config.train.erasing needs a stage whose maps say what is erased: --config.train.erasing_stage"
+            )
+        config.train.erasing_stage = network.resolve(config.train.erasing_stage)
     config.cam = sized(config.cam, network, config.data)
     cam = config.cam
     for section in (cam, *(section for section in cam.values() if isinstance(section, ConfigDict))):

@@ -59,6 +59,10 @@ def defaults() -> ConfigDict:
     train.head_scale = 1.0  # of the classifier's first weights, in units of 1 / sqrt(features)
     # uniform | position: as often as it takes for a slice's height in the scan to say nothing of the (first) label
     train.sampling = "uniform"
+    # Copies, as a share of the batch, in which the place of the network's own map is filled, and which are to be
+    # negative; in every second one another slice's place is filled, and the label stays. 0: none
+    train.erasing = 0.0
+    train.erasing_stage = ""  # whose map: stage2 of ResNets, stage3 of EfficientNets
     train.pretrain = ""  # phantom: first on data.phantom, for as many epochs as here, then on the data set
     train.pretrain_epochs = 12
     train.positive_weight = 1.0  # weight of a positive label in the loss; 0 balances the training labels

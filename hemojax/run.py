@@ -22,7 +22,7 @@ FREE_OPTIONS = ("data.masks.", "data.device_share", "train.log_steps")
 """Of these sections: what neither depends on."""
 ADDED = {
     "model": {"local_stage": "", "local_pooling": "lse"},
-    "train": {"sampling": "uniform", "pretrain": "", "pretrain_epochs": 12},
+    "train": {"sampling": "uniform", "erasing": 0.0, "erasing_stage": "", "pretrain": "", "pretrain_epochs": 12},
     "cam": {"registration": False},
     "eval": {"refine": (), "fuse": 0},
 }

@@ -5,6 +5,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from hemojax.models import pretrained
 from hemojax.network import Variables
 from hemojax.progress import Progress
 from hemojax.run import Run, TrainedRun, create_network
-from hemojax.training import predict, sampling, state, step
+from hemojax.training import erasing, predict, sampling, state, step
 from hemojax.training.checkpoints import Checkpoints
 
 DENSE = 2
@@ -85,6 +86,27 @@ def training_inputs(config: ConfigDict, per_epoch: int) -> step.Inputs:
     return inputs
 
 
+def eraser(config: ConfigDict) -> step.Erase | None:
+    """What adds copies with an erased place to a step's batch, or None where the config asks for none."""
+    if not config.train.erasing:
+        return None
+    air, bone = (
+        float(
+            hounsfield.normalise(
+                np.full((1, 1, len(config.data.windows)), value, np.float32), config.data.normalisation
+            )[0, 0, 0]
+        )
+        for value in (0, 1)
+    )
+    return partial(
+        erasing.with_copies,
+        create_network(config),
+        share=config.train.erasing,
+        stage=config.train.erasing_stage,
+        limits=(air, bone),
+    )
+
+
 def train(run: Run, reader: loader.Reader, initial: Variables) -> None:
     """Train the run's network on the slices of the training split, up to `config.train.epochs`.
 
@@ -124,6 +146,7 @@ def train(run: Run, reader: loader.Reader, initial: Variables) -> None:
         positive_weight=positive_weights(index, config),
         key=jax.random.fold_in(jax.random.key(config.seed), 1),
         inputs=training_inputs(config, per_epoch),
+        erase=eraser(config),
     )
     infer = predict.build(create_network(config))
     log = Log(run.workdir, done)
