@@ -30,6 +30,8 @@ def defaults() -> ConfigDict:
     data.fractions = ConfigDict({"train": 0.6, "validation": 0.15, "test": 0.25})  # patients without a given split
     data.size = 192  # side of the network's input, in pixels
     data.windows = ((40.0, 80.0),)  # centre and width of each channel, in HU
+    # Beside each window its mirror image about the head's midline, and by how much the slice is brighter.
+    data.mirror_channels = False
     data.per_slice_minmax = False  # stretch each windowed slice to its own minimum and maximum
     # imagenet | air_zero (no mean: air is 0, as is the padding of convolutions) | tensorflow (for Lite0's weights)
     data.normalisation = "imagenet"

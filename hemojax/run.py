@@ -21,6 +21,7 @@ FIXED_SECTIONS = ("name", "seed", "data", "model", "train")
 FREE_OPTIONS = ("data.masks.", "data.device_share", "train.log_steps")
 """Of these sections: what neither depends on."""
 ADDED = {
+    "data": {"mirror_channels": False},
     "model": {"local_stage": "", "local_pooling": "lse"},
     "train": {"sampling": "uniform", "erasing": 0.0, "erasing_stage": "", "pretrain": "", "pretrain_epochs": 12},
     "cam": {"registration": False},

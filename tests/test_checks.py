@@ -32,6 +32,10 @@ def test_erasing_is_a_share_and_needs_a_stage():
     config = smoke.get_config()
     config.train.update(erasing=0.5, erasing_stage="layer3")
     assert checked(config).train.erasing_stage == "stage3"
+    config.data.mirror_channels = True
+    with pytest.raises(UserError, match=r"leave out --config\.data\.mirror_channels"):
+        checked(config)
+    config.data.mirror_channels = False
     config.train.erasing_stage = ""
     with pytest.raises(UserError, match=r"--config\.train\.erasing_stage"):
         checked(config)

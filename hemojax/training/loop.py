@@ -35,7 +35,7 @@ def initial_variables(config: ConfigDict) -> Variables:
     """Fresh variables from the seed, or the given weights with a fresh classifier, scaled by `train.head_scale`."""
     network = create_network(config)
     key = jax.random.key(config.seed)
-    variables = state.initialise(network, config.data.size, hounsfield.channels(config.data.windows), key)
+    variables = state.initialise(network, config.data.size, hounsfield.channels(grey.planes(config.data)), key)
     if config.model.weights:
         path = pretrained.locate(config.model.weights, config.model.name)
         variables = pretrained.load(path, network, variables)
@@ -59,7 +59,7 @@ def trained(run: Run) -> TrainedRun:
         UserError: nothing was trained there.
     """
     network, data = create_network(run.config), run.config.data
-    channels = hounsfield.channels(data.windows)
+    channels = hounsfield.channels(grey.planes(data))
     like = jax.eval_shape(lambda: state.initialise(network, data.size, channels, jax.random.key(0)))
     checkpoints = Checkpoints(run.checkpoints)
     try:
@@ -93,7 +93,7 @@ def eraser(config: ConfigDict) -> step.Erase | None:
     air, bone = (
         float(
             hounsfield.normalise(
-                np.full((1, 1, len(config.data.windows)), value, np.float32), config.data.normalisation
+                np.full((1, 1, grey.planes(config.data)), value, np.float32), config.data.normalisation
             )[0, 0, 0]
         )
         for value in (0, 1)
