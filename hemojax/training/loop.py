@@ -43,7 +43,7 @@ def initial_variables(config: ConfigDict) -> Variables:
 
 
 def _with_scaled_head(params: Mapping[str, Any], config: ConfigDict) -> dict[str, Any]:
-    """The parameters with `train.head_scale` times the kernel of the only dense layer, which gives the logits."""
+    """The parameters with `train.head_scale` times the kernels of the dense layers, which give the logits."""
     return {
         name: {**layer, "kernel": config.train.head_scale * layer["kernel"]}
         if getattr(layer.get("kernel"), "ndim", 0) == DENSE
