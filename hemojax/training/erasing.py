@@ -75,7 +75,8 @@ def with_copies(
     is_own = (jnp.arange(number) % 2 == 0)[:, None]
     erased = fill(given, jnp.where(is_own[..., None], own, of_other), limits)
     asked = jnp.where(is_own, 0, truth)
-    sure = jnp.where(is_own & (truth > 0), jax.nn.sigmoid(logits), 1)
+    found = own.any((1, 2))[:, None]  # else nothing was erased
+    sure = jnp.where(is_own & (truth > 0), jax.nn.sigmoid(logits) * found, 1)
     return Copies(
         image.at[-number:].set(erased),
         labels.at[-number:].set(asked),

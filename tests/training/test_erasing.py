@@ -23,6 +23,7 @@ ROW, COLUMN = np.indices((64, 64))
 class Bright(StagedNetwork):
     """Two logits: how much the left half, and the right, is brighter than 0.5. The stage has cells of 4 pixels."""
 
+    bias: float = -5.0
     stages = ("stage1", "stage2")
 
     def run_link(self, name, x, train):
@@ -34,7 +35,7 @@ class Bright(StagedNetwork):
 
     def classify(self, x, train):
         half = x.shape[2] // 2
-        return 10 * jnp.stack([x[:, :, :half].sum((1, 2, 3)), x[:, :, half:].sum((1, 2, 3))], axis=-1) - 5
+        return 10 * jnp.stack([x[:, :, :half].sum((1, 2, 3)), x[:, :, half:].sum((1, 2, 3))], axis=-1) + self.bias
 
 
 def head(*bleeds):
@@ -72,6 +73,13 @@ def test_a_slice_that_is_not_called_hardly_counts_when_it_is_filled():
     weight = run(jnp.stack([faint, head()]), jnp.array([[1.0, 0], [0, 0]])).weight
     assert weight[2, 0] < 0.01
     assert weight[2, 1] == 1
+
+
+def test_a_slice_without_a_map_does_not_count():
+    run = jax.jit(partial(erasing.with_copies, Bright(2, bias=9.0), {}, share=0.5, stage="stage1", limits=LIMITS))
+    copies = run(jnp.stack([head(), head()]), jnp.array([[1.0, 0], [0, 0]]))
+    np.testing.assert_array_equal(copies.image[2], head())
+    assert copies.weight[2, 0] == 0
 
 
 @pytest.mark.parametrize("side", [64, 50])
