@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 from hemojax import devices
 from hemojax.cam import engine, memory, targets
 from hemojax.cam.refinement import REFINEMENTS
-from hemojax.data import hounsfield
+from hemojax.data import grey, hounsfield
 from hemojax.data.labels import LABELS
 from hemojax.errors import UserError, check_name
 from hemojax.models import pretrained
@@ -34,6 +34,8 @@ def checked(config: ConfigDict) -> ConfigDict:
     if config.train.pretrain:
         check_name(config.train.pretrain, PRETRAININGS, "train.pretrain")
     network = create_network(config)
+    if not 0 <= config.train.erasing <= 1:
+        raise UserError(f"--config.train.erasing={config.train.erasing}: give a share of the batch, from 0 to 1")
     if config.model.weights:
         pretrained.locate(config.model.weights, config.model.name)
     check_name(config.data.normalisation, hounsfield.NORMALISATIONS, "normalisation")
@@ -41,6 +43,14 @@ def checked(config: ConfigDict) -> ConfigDict:
     for name in config.eval.refine:
         check_name(name, REFINEMENTS, "eval.refine")
     config = config.copy_and_resolve_references()
+    if config.train.erasing:
+        if config.data.mirror_channels:
+            raise UserError("--config.train.erasing fills no mirror image: leave out --config.data.mirror_channels")
+        if not config.train.erasing_stage:
+            raise UserError(
+                "--config.train.erasing needs a stage whose maps say what is erased: --config.train.erasing_stage"
+            )
+        config.train.erasing_stage = network.resolve(config.train.erasing_stage)
     config.cam = sized(config.cam, network, config.data)
     cam = config.cam
     for section in (cam, *(section for section in cam.values() if isinstance(section, ConfigDict))):
@@ -64,7 +74,7 @@ def sized(cam: ConfigDict, network: Network, data: ConfigDict) -> ConfigDict:
         if cam[name] < 0:
             raise UserError(f"--config.cam.{name}={cam[name]}: give a number above 0, or 0 for what the memory allows")
     cam, held = cam.copy_and_resolve_references(), devices.memory()
-    found = memory.at_once(network, (data.size, data.size, hounsfield.channels(data.windows)), held)
+    found = memory.at_once(network, (data.size, data.size, hounsfield.channels(grey.planes(data))), held)
     cam.batch = cam.batch or found.batch * (jax.local_device_count() if held else 1)
     cam.chunk = cam.chunk or found.chunk
     return cam

@@ -30,6 +30,8 @@ def defaults() -> ConfigDict:
     data.fractions = ConfigDict({"train": 0.6, "validation": 0.15, "test": 0.25})  # patients without a given split
     data.size = 192  # side of the network's input, in pixels
     data.windows = ((40.0, 80.0),)  # centre and width of each channel, in HU
+    # Beside each window its mirror image about the head's midline, and by how much the slice is brighter.
+    data.mirror_channels = False
     data.per_slice_minmax = False  # stretch each windowed slice to its own minimum and maximum
     # imagenet | air_zero (no mean: air is 0, as is the padding of convolutions) | tensorflow (for Lite0's weights)
     data.normalisation = "imagenet"
@@ -43,6 +45,9 @@ def defaults() -> ConfigDict:
     model = config.model = ConfigDict()
     model.name = "resnet18"  # a key of hemojax.models.MODELS
     model.weights = ""  # PyTorch weights to start from: a .pth, .pt or .safetensors file, or "imagenet"
+    # A stage with a head of its own: stage2 of ResNets, stage3/expand of EfficientNets (24 x 24 at 192 px); "": none
+    model.local_stage = ""
+    model.local_pooling = "lse"  # of what that head finds at each position: lse (log-mean-exp) | topk
     model.dtype = "float32"  # of the computation: bfloat16 on a GPU or TPU
 
     train = config.train = ConfigDict()
@@ -56,6 +61,10 @@ def defaults() -> ConfigDict:
     train.head_scale = 1.0  # of the classifier's first weights, in units of 1 / sqrt(features)
     # uniform | position: as often as it takes for a slice's height in the scan to say nothing of the (first) label
     train.sampling = "uniform"
+    # Copies, as a share of the batch, in which the place of the network's own map is filled, and which are to be
+    # negative; in every second one another slice's place is filled, and the label stays. 0: none
+    train.erasing = 0.0
+    train.erasing_stage = ""  # whose map: stage2 of ResNets, stage3 of EfficientNets
     train.pretrain = ""  # phantom: first on data.phantom, for as many epochs as here, then on the data set
     train.pretrain_epochs = 12
     train.positive_weight = 1.0  # weight of a positive label in the loss; 0 balances the training labels

@@ -39,6 +39,13 @@ class Network(Protocol):
     def symmetric_padding(self) -> bool:
         """Whether strided convolutions pad alike on both sides, see `cam.registration`."""
 
+    @property
+    def local_stage(self) -> str:
+        """The link with a head of its own, whose logits are added to those of the chain, or "".
+
+        What follows a later link gives the chain's logits alone.
+        """
+
     def resolve(self, name: str) -> str:
         """The link called `name`, which is its own name or another.
 

@@ -21,7 +21,9 @@ FIXED_SECTIONS = ("name", "seed", "data", "model", "train")
 FREE_OPTIONS = ("data.masks.", "data.device_share", "train.log_steps")
 """Of these sections: what neither depends on."""
 ADDED = {
-    "train": {"sampling": "uniform", "pretrain": "", "pretrain_epochs": 12},
+    "data": {"mirror_channels": False},
+    "model": {"local_stage": "", "local_pooling": "lse"},
+    "train": {"sampling": "uniform", "erasing": 0.0, "erasing_stage": "", "pretrain": "", "pretrain_epochs": 12},
     "cam": {"registration": False},
     "eval": {"refine": (), "fuse": 0},
 }
@@ -92,8 +94,14 @@ def create_network(config: ConfigDict, axis_name: str | None = None) -> StagedNe
         config: the run's config.
         axis_name: of the devices over which batch norm shares its statistics, or None.
     """
+    model = config.model
     return models.create(
-        config.model.name, len(config.data.labels), dtype=jnp.dtype(config.model.dtype), axis_name=axis_name
+        model.name,
+        len(config.data.labels),
+        dtype=jnp.dtype(model.dtype),
+        axis_name=axis_name,
+        local_stage=model.local_stage,
+        local_pooling=model.local_pooling,
     )
 
 

@@ -31,7 +31,7 @@ ALLOWED = {
     "speed": {"cam", "data", "metrics", "models", "training", "huge_pages"},
     "statistics": {"metrics"},
     "tasks": {*ROOMS, "checks", "results", "run"} - {"tasks"},
-    "training": {"data", "metrics.classification", "metrics.position", "models", "run"},
+    "training": {"cam", "data", "metrics.classification", "metrics.position", "models", "run"},
 }
 
 

@@ -26,3 +26,19 @@ def test_the_stage_to_explain_may_have_another_name(tmp_path):
     config.explain.stage = "layer9"
     with pytest.raises(UserError, match=r"no stage 'layer9': did you mean '.*'\? There are stem, stage1"):
         explain.choose(config.explain, run)
+
+
+def test_erasing_is_a_share_and_needs_a_stage():
+    config = smoke.get_config()
+    config.train.update(erasing=0.5, erasing_stage="layer3")
+    assert checked(config).train.erasing_stage == "stage3"
+    config.data.mirror_channels = True
+    with pytest.raises(UserError, match=r"leave out --config\.data\.mirror_channels"):
+        checked(config)
+    config.data.mirror_channels = False
+    config.train.erasing_stage = ""
+    with pytest.raises(UserError, match=r"--config\.train\.erasing_stage"):
+        checked(config)
+    config.train.erasing = 1.5
+    with pytest.raises(UserError, match=r"--config\.train\.erasing=1\.5"):
+        checked(config)

@@ -29,7 +29,7 @@ from hemojax.benchmark.explained import Explained, identities, images, spread, t
 from hemojax.cam import engine, postprocess, targets
 from hemojax.cam.registry import costly
 from hemojax.compilation import Program
-from hemojax.data import hounsfield
+from hemojax.data import grey, hounsfield
 from hemojax.groups import images_at_once, map_in_groups
 from hemojax.metrics import faithfulness, road, robustness
 from hemojax.network import Network, Variables
@@ -98,8 +98,8 @@ def build(config: ConfigDict, network: Network, mesh: Mesh | None = None) -> Pro
     mesh = mesh or devices.mesh()
     platform = devices.platform(mesh)
     options, normalisation = config.eval.faithfulness, config.data.normalisation
-    channels = hounsfield.channels(config.data.windows)
-    air = hounsfield.normalise(np.zeros((1, 1, len(config.data.windows)), np.float32), normalisation)
+    channels = hounsfield.channels(grey.planes(config.data))
+    air = hounsfield.normalise(np.zeros((1, 1, grey.planes(config.data)), np.float32), normalisation)
     value = jnp.asarray(air.reshape(channels), jnp.float32)
 
     def of_map(variables: Variables, subject: Subject, heat: Float[Array, "s s"]) -> dict[str, Float[Array, ""]]:

@@ -48,6 +48,7 @@ class Stage:
         gradients: ds/dA, empty unless some method needs it.
         noisy_gradients: see `Inputs`, empty unless some method needs it.
         scores: of the images.
+        aside: the part of the scores that does not come through what follows, but from a local head before it.
         keys: of each image, one for each seed.
         whole: the network.
         suffix: what follows the stage.
@@ -65,6 +66,7 @@ class Stage:
     gradients: Float[Array, "..."]
     noisy_gradients: Float[Array, "..."]
     scores: Float[Array, " b"]
+    aside: Float[Array, " b"]
     keys: Key[Array, "b seeds"]
     whole: Callable[..., Array]
     suffix: Forward
@@ -87,7 +89,16 @@ class Stage:
         if self.linear:
             a, g = at_least_float32(self.activations), at_least_float32(self.gradients)
             return linear_ablated_scores(a, g, at_least_float32(values), self.scores)
-        return ablated_scores(self.affine, self.rest, self.activations, values, target=self.target, group=self.changed)
+        scores = ablated_scores(
+            self.affine, self.rest, self.activations, values, target=self.target, group=self.changed
+        )
+        return self.aside[:, None] + scores
+
+    @property
+    def of_positions(self) -> Float[Array, "b h w"]:
+        """The score with nothing of A but one position."""
+        scores = position_scores(self.suffix, self.activations, target=self.target, group=self.changed)
+        return self.aside[:, None, None] + scores
 
     def under_masks(self, scores: Callable[..., Array], *more: Array) -> Array:
         """One of the scores of `masks`."""
@@ -123,9 +134,7 @@ NEEDS: dict[str, Need] = {
     "score": Need(lambda at: at.scores, costly=False),
     "ablated_scores": Need(lambda at: at.ablated(jnp.zeros_like(at.activations[:, 0, 0])), costly=True),
     "pgc_ablated_scores": Need(lambda at: at.ablated(jax.vmap(pgc_ablation)(at.activations)), costly=True),
-    "position_scores": Need(
-        lambda at: position_scores(at.suffix, at.activations, target=at.target, group=at.changed), costly=True
-    ),
+    "position_scores": Need(lambda at: at.of_positions, costly=True),
     "masked_scores": Need(lambda at: at.under_masks(masked_scores), costly=True, masks=True),
     "noisy_masked_scores": Need(lambda at: at.under_masks(noisy_masked_scores, at.keys[:, 0]), costly=True, masks=True),
     "integrated_masked_scores": Need(lambda at: at.under_masks(integrated_masked_scores), costly=True, masks=True),
@@ -192,7 +201,9 @@ def gather(
         a = activations[name]
         # A stage's number is its place among the stages, whether or not the network has inner taps.
         number = (*network.stages, *network.taps).index(name)
-        affine, rest = _parts(whole, name, network.pointwise_after)
+        suffix = partial(whole, after=name)
+        pointwise = name in network.pointwise_after and name != network.local_stage
+        affine, rest = _parts(whole, name) if pointwise else (lambda a: a, suffix)
         stage = Stage(
             images=images,
             target=target,
@@ -200,9 +211,10 @@ def gather(
             gradients=gradients.get(name, jnp.zeros(0)),  # of which nothing is made where it is not needed
             noisy_gradients=noisy.get(name, jnp.zeros(0)),
             scores=scores,
+            aside=scores - scored(suffix(a), target) if network.local_stage else jnp.zeros_like(scores),
             keys=keys_of(identities, number, seeds),
             whole=whole,
-            suffix=partial(whole, after=name),
+            suffix=suffix,
             affine=affine,
             rest=rest,
             linear=name in linear,
@@ -281,10 +293,8 @@ def _each(chunk: int, best: int, images: int) -> int:
     return max(1, min(chunk, best) // images)
 
 
-def _parts(whole: Callable[..., Array], stage: str, pointwise_after: Sequence[str]) -> tuple[Forward, Forward]:
-    """What follows a stage, divided where it is no longer affine in the channels of each position."""
-    if stage not in pointwise_after:
-        return (lambda a: a), partial(whole, after=stage)
+def _parts(whole: Callable[..., Array], stage: str) -> tuple[Forward, Forward]:
+    """What follows a stage of `pointwise_after`, divided where it is no longer affine in each position's channels."""
     return partial(whole, after=stage, until=f"{stage}/affine"), partial(whole, after=f"{stage}/affine")
 
 

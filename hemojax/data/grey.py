@@ -1,9 +1,9 @@
 """Grey slices: every slice of the records, windowed and resized once, in one file that is mapped into memory.
 
-`grey.npy` lies beside the records it was made from and holds uint16 (slice, s, s, window): the slices of train, then of
-validation, then of test, each in record order. `grey.json` says what they were made with. A step between two levels is
-0.001 HU in a window of 80 HU, where a scan has whole HU. A level takes half of the memory of a float, and half of its
-way to a device.
+`grey.npy` lies beside the records it was made from and holds uint16 (slice, s, s, plane): the slices of train, then of
+validation, then of test, each in record order. A plane is a window, or one that `with_mirror_image` adds. `grey.json`
+says what they were made with. A step between two levels is 0.001 HU in a window of 80 HU, where a scan has whole HU. A
+level takes half of the memory of a float, and half of its way to a device.
 """
 
 import json
@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float32, Int, Real, UInt16
 from ml_collections import ConfigDict
 
-from hemojax.data import hounsfield, records
+from hemojax.data import hounsfield, midline, records
 from hemojax.data.case import SPLITS
 from hemojax.errors import UserError
 from hemojax.files import replacing
@@ -43,9 +43,34 @@ def from_levels(levels: Values) -> Values:
     return levels * (1 / LEVELS)  # a product: XLA rounds a division otherwise than numpy does
 
 
-def from_hu(hu: Real[np.ndarray, "h w"], data: ConfigDict) -> Float32[np.ndarray, "s s c"]:
-    """A slice in HU as grey values of `data.size` pixels, as the config's windows say, each that of a level."""
-    return from_levels(to_levels(hounsfield.grey(hu, data.size, data.windows, data.per_slice_minmax)))
+def from_hu(hu: Real[np.ndarray, "h w"], data: ConfigDict, axes: str) -> Float32[np.ndarray, "s s c"]:
+    """A slice in HU as grey values of `data.size` pixels, as the config's data section says, each that of a level.
+
+    Args:
+        hu: the slice.
+        data: of the config: size, windows, per_slice_minmax and mirror_channels count.
+        axes: towards which side of the body the index of each array axis grows, e.g. "LPS", see `data.case`.
+    """
+    windows = hounsfield.grey(hu, data.size, data.windows, data.per_slice_minmax)
+    return from_levels(to_levels(with_mirror_image(windows, axes) if data.mirror_channels else windows))
+
+
+def planes(data: ConfigDict) -> int:
+    """How many planes a slice has."""
+    return len(data.windows) * (3 if data.mirror_channels else 1)
+
+
+def with_mirror_image(windows: Float32[np.ndarray, "s s w"], axes: str) -> Float32[np.ndarray, "s s c"]:
+    """The slice; its mirror image; and by how much the slice is brighter, as a bleed is: three planes a window.
+
+    The mirror's line is found in the first window. A slice without two sides, a sagittal one, is its own mirror image.
+    """
+    across = [axis for axis, letter in enumerate(axes[:2]) if letter in "LR"]
+    other = windows
+    if across:
+        line = midline.find(80 * windows[..., 0], across[0])
+        other = np.stack([midline.mirror(window, line) for window in np.moveaxis(windows, -1, 0)], axis=-1)
+    return np.concatenate([windows, other, np.maximum(windows - other, 0)], axis=-1, dtype=np.float32)
 
 
 def prepare(folder: Path, data: ConfigDict) -> None:
@@ -55,7 +80,7 @@ def prepare(folder: Path, data: ConfigDict) -> None:
 
     Args:
         folder: the records.
-        data: the config's data section, of which size, windows and per_slice_minmax count.
+        data: the config's data section, see `from_hu`.
 
     Raises:
         UserError: the disk has no room for them.
@@ -65,15 +90,16 @@ def prepare(folder: Path, data: ConfigDict) -> None:
     if stamp.exists() and json.loads(stamp.read_text()) == wanted:
         return
     stamp.unlink(missing_ok=True)
-    places = [(split, record) for split in SPLITS for record in range(len(records.read_index(folder, split)))]
+    axes = {split: records.read_index(folder, split)["axes"].tolist() for split in SPLITS}
+    places = [(split, record) for split in SPLITS for record in range(len(axes[split]))]
     sources = {split: records.data_source(folder, split) for split in SPLITS}
-    shape = (len(places), data.size, data.size, len(data.windows))
+    shape = (len(places), data.size, data.size, planes(data))
     with replacing(path) as temporary:
         array = _new_file(temporary, shape)
 
         def make(place: int) -> None:
             split, record = places[place]
-            array[place] = to_levels(from_hu(sources[split][record]["hu"], data))
+            array[place] = to_levels(from_hu(sources[split][record]["hu"], data, axes[split][record]))
 
         with Progress("windowing and resizing", len(places)) as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
             for _ in pool.map(make, range(len(places))):
@@ -106,6 +132,7 @@ def _fingerprint(data: ConfigDict) -> dict[str, Any]:
         "size": data.size,
         "windows": [list(map(float, window)) for window in data.windows],
         "per_slice_minmax": data.per_slice_minmax,
+        **({"mirror_channels": True} if data.mirror_channels else {}),  # files of earlier versions do not name it
     }
 
 

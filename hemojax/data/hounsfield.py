@@ -37,9 +37,9 @@ def guide(hu: Real[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
     return apply_window(hu, GUIDE)
 
 
-def channels(windows: Sequence[Window]) -> int:
-    """Input channels of a network that sees these windows: one window is repeated to three, for ImageNet weights."""
-    return 3 if len(windows) == 1 else len(windows)
+def channels(planes: int) -> int:
+    """Input channels of a network that sees these planes: one is repeated to three, for ImageNet weights."""
+    return 3 if planes == 1 else planes
 
 
 def pad_square(image: Shaped[np.ndarray, "h w"], fill: float | np.generic) -> Shaped[np.ndarray, "s s"]:
@@ -102,7 +102,7 @@ def normalise(image: Float32[Values, "*b s s c"], kind: str) -> Float32[Values, 
     """Grey values to network inputs, on the host or as part of a program.
 
     Args:
-        image: grey values; a single window is repeated to three channels.
+        image: grey values; a single plane is repeated to three channels.
         kind: one of NORMALISATIONS. "imagenet" takes off the ImageNet mean and divides by its deviation. "air_zero"
             only divides: air, 0, stays 0, which is also what convolutions pad with, so that the border is no edge.
             "tensorflow" is what EfficientNet-Lite's weights expect, the same for each channel: -127/128 to 1.

@@ -7,6 +7,7 @@ from typing import Any
 from hemojax.errors import UserError, check_name
 from hemojax.models.efficientnet import LARGE, MEDIUM, SMALL, EfficientNet
 from hemojax.models.efficientnet_tf import BASE_3, EfficientNetLite, TimmEfficientNet
+from hemojax.models.pooling import LOCAL_POOLINGS
 from hemojax.models.resnet import ResNet
 from hemojax.models.staged import StagedNetwork
 
@@ -30,14 +31,18 @@ def create(name: str, outputs: int, **options: Any) -> StagedNetwork:
     Args:
         name: a key of `MODELS`.
         outputs: number of logits.
-        **options: the network's attributes: `dtype` and `axis_name`; for EfficientNets also `dropout` and
-            `stochastic_depth`.
+        **options: the network's attributes: `dtype`, `axis_name`, `local_stage` and `local_pooling`; for EfficientNets
+            also `dropout` and `stochastic_depth`.
 
     Raises:
-        UserError: the name is unknown, or the network has no such option.
+        UserError: a name is unknown, or the network has no such option.
     """
     check_name(name, MODELS, "network")
     try:
-        return MODELS[name](outputs=outputs, **options)
+        network = MODELS[name](outputs=outputs, **options)
     except TypeError as error:
         raise UserError(f"network {name}: {error}") from error
+    if network.local_stage:
+        check_name(network.local_stage, network.links[:-1], "stage of a local head")
+        check_name(network.local_pooling, LOCAL_POOLINGS, "local pooling")
+    return network

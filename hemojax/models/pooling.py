@@ -1,4 +1,4 @@
-"""The max-pool of a ResNet's stem."""
+"""The max-pool of a ResNet's stem, and how a local head pools what it finds at each position."""
 
 import flax.linen as nn
 import jax
@@ -6,8 +6,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hemojax.models.convolution import windows
+from hemojax.precision import at_least_float32
 
 PADDING = ((1, 1), (1, 1))
+SHARPNESS = 5.0  # r of `log_mean_exp`: from the mean, at 0, to the maximum
+SHARE = 1 / 32  # of the positions in `top_mean`: 18 of 24 x 24
 # (row of the window, offset of the window): the windows that see an even row, and those that see an odd one
 SEEN_BY = (((1, 0),), ((2, 0), (0, 1)))
 
@@ -60,3 +63,19 @@ def _backward(x, dy):
 
 
 max_pool.defvjp(_forward, _backward)
+
+
+def log_mean_exp(x: Float[Array, "b h w c"]) -> Float[Array, "b c"]:
+    """log(mean(exp(r x))) / r over the positions (Pinheiro and Collobert 2015, arXiv:1411.6228, equation 1)."""
+    x = at_least_float32(x)
+    count = x.shape[1] * x.shape[2]
+    return (jax.nn.logsumexp(SHARPNESS * x, axis=(1, 2)) - jnp.log(count)) / SHARPNESS
+
+
+def top_mean(x: Float[Array, "b h w c"]) -> Float[Array, "b c"]:
+    """The mean of each channel over the SHARE of the positions where it is largest, one at least."""
+    positions = jnp.moveaxis(at_least_float32(x).reshape(x.shape[0], -1, x.shape[3]), 1, 2)
+    return jax.lax.top_k(positions, max(1, round(SHARE * positions.shape[2])))[0].mean(2)
+
+
+LOCAL_POOLINGS = {"lse": log_mean_exp, "topk": top_mean}

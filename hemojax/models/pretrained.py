@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from hemojax.errors import UserError
 from hemojax.files import replacing
 from hemojax.models import torch_files
-from hemojax.models.staged import StagedNetwork
+from hemojax.models.staged import LOCAL, StagedNetwork
 
 IMAGENET = {
     "resnet18": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
@@ -70,7 +70,8 @@ def load(path: Path, network: StagedNetwork, variables: Mapping[str, Any]) -> di
 
     Two layers may differ. The linear layer that gives the logits keeps the values it has where the file has another
     number of outputs. The first convolution may have n inputs for the file's 3: each of them gets the mean over the 3
-    times 3 / n, so that the sum over the inputs, and the response to n equal channels, stays.
+    times 3 / n, so that the sum over the inputs, and the response to n equal channels, stays. A local head, which no
+    file has, keeps its values.
 
     Args:
         path: a state dict as `.safetensors`, `.pth` or `.pt`; the last two are read without running what is in them.
@@ -97,6 +98,8 @@ def fit(
     for collection in loaded.values():
         linear = {key[:-1] for key, value in collection.items() if key[-1] == "kernel" and value.ndim == 2}
         for key, value in collection.items():
+            if key[0] == LOCAL:
+                continue
             name = network.torch_name(key)
             if name not in tensors:
                 faults.append(f"missing {name}")
@@ -117,7 +120,15 @@ def state_dict(network: StagedNetwork, variables: Mapping[str, Any]) -> dict[str
     """The network's variables as PyTorch's state dict: its names and order of axes, contiguous.
 
     Batch norms have a `num_batches_tracked` of 0, as PyTorch's strict loading expects; nothing depends on its value.
+
+    Raises:
+        UserError: the network has a local head.
     """
+    if network.local_stage:
+        raise UserError(
+            f"--config.model.local_stage={network.local_stage}: PyTorch's network has no such head; "
+            "export one that was trained without it"
+        )
     tensors = {}
     for collection in COLLECTIONS:
         for path, value in flatten_dict(dict(variables.get(collection, {}))).items():
@@ -129,7 +140,7 @@ def state_dict(network: StagedNetwork, variables: Mapping[str, Any]) -> dict[str
 
 
 def save(path: Path, network: StagedNetwork, variables: Mapping[str, Any]) -> None:
-    """Writes `state_dict` as safetensors, whole or not at all."""
+    """Writes `state_dict` as safetensors, whole or not at all; raises what it raises."""
     with replacing(path) as temporary:
         save_file(state_dict(network, variables), temporary)
 

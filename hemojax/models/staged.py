@@ -9,9 +9,12 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from hemojax.errors import UserError, check_name
+from hemojax.models.pooling import LOCAL_POOLINGS
 from hemojax.precision import wide
 
 TORCH_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+LOCAL = "local"
+"""The module of the head at `local_stage`, which PyTorch's networks have not."""
 
 
 class StagedNetwork(nn.Module):
@@ -26,11 +29,16 @@ class StagedNetwork(nn.Module):
         outputs: number of logits.
         dtype: dtype of the computation. Parameters and batch statistics are at least float32 (`param_dtype`).
         axis_name: the mapped axis over which batch norm shares its statistics in training (`jax.pmap`), or None.
+        local_stage: a link, but not the last, with a linear head of its own: it looks at each position by itself, and
+            what it finds there is pooled and added to the logits. "" for none.
+        local_pooling: of that head, one of `LOCAL_POOLINGS`.
     """
 
     outputs: int
     dtype: DTypeLike = jnp.float32
     axis_name: str | None = None
+    local_stage: str = ""
+    local_pooling: str = "lse"
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -107,6 +115,18 @@ class StagedNetwork(nn.Module):
         """Logits from the last stage's output."""
         raise NotImplementedError
 
+    def local_logits(self, x: Float[Array, "b h w c"]) -> Float[Array, "b outputs"]:
+        """What the head at `local_stage` adds to the logits, given that link's output. It begins next to nothing."""
+        dense = nn.Dense(
+            self.outputs,
+            use_bias=False,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            kernel_init=nn.initializers.normal(1e-3),
+            name=LOCAL,
+        )
+        return LOCAL_POOLINGS[self.local_pooling](dense(x))
+
     @nn.nowrap
     def torch_name(self, path: tuple[str, ...]) -> str:
         """Name of a variable's tensor in PyTorch's state dict of this network.
@@ -134,7 +154,8 @@ class StagedNetwork(nn.Module):
             x: images (NHWC), or the output of link `after` where that is given.
             train: batch norm takes the statistics of the batch (and updates the running ones, collection
                 "batch_stats"), dropout and stochastic depth are active (random numbers "dropout").
-            after: start behind this link (any name that `resolve` knows, or one of `chain`).
+            after: start behind this link (any name that `resolve` knows, or one of `chain`). Behind `local_stage` the
+                logits are without those of its head.
             until: stop at this link's output.
 
         Returns:
@@ -148,10 +169,15 @@ class StagedNetwork(nn.Module):
         if until is not None and first >= last:
             raise UserError(f"stage {until!r} does not come after stage {after!r}")
         x = x.astype(self.dtype)
+        local = self.local_logits(x) if first and self.chain[first - 1] == self.local_stage else None
         for name in self.chain[first:last]:
             x = self.run_link(name, x, train)
             x = self.tap(name, x) if name in self.links else x
-        return x if until is not None else self.classify(x, train)
+            local = self.local_logits(x) if name == self.local_stage else local
+        if until is not None:
+            return x
+        logits = self.classify(x, train)
+        return logits if local is None else logits + local.astype(logits.dtype)
 
     def _place(self, name: str) -> int:
         return self.chain.index(name if name in self.chain else self.resolve(name))

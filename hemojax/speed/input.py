@@ -163,7 +163,7 @@ def _epoch(config: ConfigDict, reader: loader.Reader, network: str) -> Row:
     per_epoch = loader.batches_an_epoch(reader.folder, batch)
     make = partial(models.create, network, len(config.data.labels), dtype=jnp.dtype(config.model.dtype))
     optimiser = state.optimizer(config.train, EPOCHS * per_epoch)
-    channels = hounsfield.channels(config.data.windows)
+    channels = hounsfield.channels(grey.planes(config.data))
     variables = state.initialise(make(), config.data.size, channels, jax.random.key(0))
     current = devices.replicate(state.create(variables, optimiser))
     weights, inputs = jnp.ones(len(config.data.labels)), loop.training_inputs(config, per_epoch)

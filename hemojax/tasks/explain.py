@@ -12,6 +12,7 @@ from absl import logging
 from jaxtyping import Array, Float, Int16
 from ml_collections import ConfigDict
 from nibabel.nifti1 import Nifti1Image
+from nibabel.orientations import aff2axcodes
 from scipy import special
 
 from hemojax import devices, results
@@ -177,7 +178,8 @@ def build(run: TrainedRun, choice: Choice, *, batch: int, chunk: int) -> Callabl
 
     def find(scan: Scan) -> Found:
         hu, side = scan.hu, max(scan.hu.shape[:2])
-        slices = [grey.from_hu(hu[..., n], data) for n in range(hu.shape[2])]
+        axes = "".join(aff2axcodes(scan.image.affine))
+        slices = [grey.from_hu(hu[..., n], data, axes) for n in range(hu.shape[2])]
         images = np.stack([hounsfield.normalise(image, data.normalisation) for image in slices])
         parts = in_batches(len(images), batch)
         logits = np.concatenate([np.asarray(infer(variables, images[at]))[:n] for at, n in parts])

@@ -14,7 +14,7 @@ def export(config: ConfigDict, workdir: Path) -> None:
     """Write the best checkpoint's weights to `<workdir>/weights.safetensors`, under PyTorch's names.
 
     Raises:
-        UserError: the folder holds no trained run.
+        UserError: the folder holds no trained run, or its network has a local head.
     """
     run = loop.trained(stored(workdir))
     if devices.is_first_host():

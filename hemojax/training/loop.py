@@ -5,6 +5,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from hemojax.models import pretrained
 from hemojax.network import Variables
 from hemojax.progress import Progress
 from hemojax.run import Run, TrainedRun, create_network
-from hemojax.training import predict, sampling, state, step
+from hemojax.training import erasing, predict, sampling, state, step
 from hemojax.training.checkpoints import Checkpoints
 
 DENSE = 2
@@ -34,7 +35,7 @@ def initial_variables(config: ConfigDict) -> Variables:
     """Fresh variables from the seed, or the given weights with a fresh classifier, scaled by `train.head_scale`."""
     network = create_network(config)
     key = jax.random.key(config.seed)
-    variables = state.initialise(network, config.data.size, hounsfield.channels(config.data.windows), key)
+    variables = state.initialise(network, config.data.size, hounsfield.channels(grey.planes(config.data)), key)
     if config.model.weights:
         path = pretrained.locate(config.model.weights, config.model.name)
         variables = pretrained.load(path, network, variables)
@@ -42,7 +43,7 @@ def initial_variables(config: ConfigDict) -> Variables:
 
 
 def _with_scaled_head(params: Mapping[str, Any], config: ConfigDict) -> dict[str, Any]:
-    """The parameters with `train.head_scale` times the kernel of the only dense layer, which gives the logits."""
+    """The parameters with `train.head_scale` times the kernels of the dense layers, which give the logits."""
     return {
         name: {**layer, "kernel": config.train.head_scale * layer["kernel"]}
         if getattr(layer.get("kernel"), "ndim", 0) == DENSE
@@ -58,7 +59,7 @@ def trained(run: Run) -> TrainedRun:
         UserError: nothing was trained there.
     """
     network, data = create_network(run.config), run.config.data
-    channels = hounsfield.channels(data.windows)
+    channels = hounsfield.channels(grey.planes(data))
     like = jax.eval_shape(lambda: state.initialise(network, data.size, channels, jax.random.key(0)))
     checkpoints = Checkpoints(run.checkpoints)
     try:
@@ -83,6 +84,27 @@ def training_inputs(config: ConfigDict, per_epoch: int) -> step.Inputs:
         return jax.lax.optimization_barrier(hounsfield.normalise(varied, data.normalisation))
 
     return inputs
+
+
+def eraser(config: ConfigDict) -> step.Erase | None:
+    """What adds copies with an erased place to a step's batch, or None where the config asks for none."""
+    if not config.train.erasing:
+        return None
+    air, bone = (
+        float(
+            hounsfield.normalise(
+                np.full((1, 1, grey.planes(config.data)), value, np.float32), config.data.normalisation
+            )[0, 0, 0]
+        )
+        for value in (0, 1)
+    )
+    return partial(
+        erasing.with_copies,
+        create_network(config),
+        share=config.train.erasing,
+        stage=config.train.erasing_stage,
+        limits=(air, bone),
+    )
 
 
 def train(run: Run, reader: loader.Reader, initial: Variables) -> None:
@@ -124,6 +146,7 @@ def train(run: Run, reader: loader.Reader, initial: Variables) -> None:
         positive_weight=positive_weights(index, config),
         key=jax.random.fold_in(jax.random.key(config.seed), 1),
         inputs=training_inputs(config, per_epoch),
+        erase=eraser(config),
     )
     infer = predict.build(create_network(config))
     log = Log(run.workdir, done)

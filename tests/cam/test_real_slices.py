@@ -28,11 +28,11 @@ def slices():
     index = pd.read_csv(folder / "slices.csv", dtype={"patient": str})
     bleeding = index[index["hemorrhage_binary"] == 1].groupby("patient").nth(2).head(4)
     data = phe_sich.get_config("resnet18").data
-    grey = [
-        grey.from_hu(case.read_nifti(folder / "images" / f"{row.patient}.nii.gz")[0][..., row.slice], data)
+    found = [
+        grey.from_hu(case.read_nifti(folder / "images" / f"{row.patient}.nii.gz")[0][..., row.slice], data, "LPS")
         for row in bleeding.itertuples()
     ]
-    return np.repeat(np.stack(grey), 3, axis=-1)  # torchvision's networks see colours
+    return np.repeat(np.stack(found), 3, axis=-1)  # torchvision's networks see colours
 
 
 def test_final_maps(slices):

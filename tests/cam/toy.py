@@ -18,6 +18,7 @@ class Toy(nn.Module):
     linear_after: str | None = None  # the tanh is not linear
     pointwise_after: tuple[str, ...] = ()
     symmetric_padding: bool = True
+    local_stage: str = ""
 
     def resolve(self, name):
         return {"last": self.stages[-1]}.get(name, name)

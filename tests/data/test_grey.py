@@ -51,7 +51,7 @@ def test_splits_follow_one_another(folder):
 
 
 def test_a_stopped_preparation_leaves_nothing(folder, monkeypatch):
-    def stop(hu, data):
+    def stop(hu, data, axes):
         raise KeyboardInterrupt
 
     grey.prepare(folder, options())
@@ -72,3 +72,40 @@ def test_a_full_disk_is_said(folder, monkeypatch):
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(UserError, match=r"no room for the grey slices, 0\.0 GB \(No space left on device\)"):
         grey.prepare(folder, options(size=12))
+
+
+@pytest.mark.parametrize(("axes", "across"), [("LPS", 0), ("PRI", 1)])
+def test_beside_a_slice_its_mirror_image_and_how_much_brighter_it_is(axes, across):
+    row, column = np.indices((64, 64)) - 31.5
+    radius = np.hypot(row / 22, (column - 1.5) / 27)
+    healthy = np.where(radius < 1, np.where(radius < 0.9, 0.4, 1.0), 0.0)
+    healthy[np.hypot(abs(row) - 6, column) < 3] = 0.1  # ventricles
+    bleed = np.hypot(row - 11, column - 6) < 4
+    image = np.stack([np.where(bleed, 0.9, healthy), np.where(bleed, 0.5, healthy / 2)], axis=-1).astype(np.float32)
+    planes = grey.with_mirror_image(image if across == 0 else image.transpose(1, 0, 2), axes)
+    assert planes.shape == (64, 64, 6)
+    planes = planes if across == 0 else planes.transpose(1, 0, 2)
+    np.testing.assert_array_equal(planes[..., :2], image)
+    inside = radius < 0.85  # at the skull a small part of a pixel makes much
+    np.testing.assert_allclose(planes[..., 2:4][inside], image[::-1][inside], atol=0.15)
+    assert np.abs(planes[..., 2:4] - image[::-1])[inside].mean() < 0.01
+    np.testing.assert_allclose(planes[..., 4:][bleed].mean(0), [0.5, 0.3], atol=0.02)
+    assert planes[..., 4:][inside & ~bleed].mean() < 0.01
+
+
+def test_a_slice_without_two_sides_is_its_own_mirror_image():
+    image = np.random.default_rng(0).random((8, 8, 1), np.float32)
+    planes = grey.with_mirror_image(image, "PSL")
+    np.testing.assert_array_equal(planes, np.concatenate([image, image, 0 * image], axis=-1))
+
+
+def test_mirror_images_are_made_with_the_axes_of_their_records(folder):
+    data = options(mirror_channels=True)
+    grey.prepare(folder, data)
+    assert grey.open_file(folder).shape == (24, 16, 16, 3) == (24, 16, 16, grey.planes(data))
+    source, index = records.data_source(folder, "train"), records.read_index(folder, "train")
+    expected = grey.from_hu(source[1]["hu"], data, index["axes"][1])
+    assert index["axes"][1] == "LAS"
+    np.testing.assert_array_equal(grey.from_levels(grey.open_file(folder)[1]), expected)
+    grey.prepare(folder, options())
+    assert grey.open_file(folder).shape == (24, 16, 16, 1)

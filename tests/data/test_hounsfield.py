@@ -22,7 +22,7 @@ def test_several_windows_are_channels():
     hu = np.full((4, 4), 60, np.int16)
     image = hounsfield.grey(hu, 4, ((40.0, 80.0), (80.0, 200.0), (40.0, 380.0)), per_slice_minmax=False)
     np.testing.assert_allclose(image[0, 0], [0.75, 0.4, 0.5 + 20 / 380], atol=1e-6)
-    assert hounsfield.channels(((40.0, 80.0),)) == 3
+    assert hounsfield.channels(1) == 3
     assert hounsfield.normalise(image[..., :2], "imagenet").shape == (4, 4, 2)
 
 

