@@ -18,9 +18,10 @@ from hemojax.network import Variables
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy", "nibabel")
 FIXED_SECTIONS = ("name", "seed", "data", "model", "train")
 """What the records and the weights depend on; the rest may change between runs in one folder."""
-FREE_OPTIONS = ("data.masks.", "data.device_share", "train.log_steps")
+FREE_OPTIONS = ("data.masks.", "data.device_share", "data.on_error", "train.log_steps")
 """Of these sections: what neither depends on."""
 ADDED = {
+    "data": {"on_error": "stop"},
     "train": {"sampling": "uniform", "pretrain": "", "pretrain_epochs": 12},
     "cam": {"registration": False},
     "eval": {"refine": (), "fuse": 0},

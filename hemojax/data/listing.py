@@ -1,7 +1,8 @@
 """What a data set's folder holds, before any scan of it is read."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from hemojax.data.case import Case
@@ -35,3 +36,12 @@ class Listing:
     def __iter__(self) -> Iterator[Case]:
         """Reads one case after the other."""
         return (source.read() for source in self.sources.values())
+
+
+def of_cases(cases: Iterable[Case]) -> Listing:
+    """The listing of cases that are in memory, and so never change."""
+    return Listing({case.name: Source((), "", partial(_itself, case)) for case in cases})
+
+
+def _itself(case: Case) -> Case:
+    return case

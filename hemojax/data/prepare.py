@@ -29,7 +29,7 @@ def prepare(config: ConfigDict, folder: Path) -> None:
         write_phantom(root, **data.phantom)
     elif not data.root:
         raise UserError("name the folder of the data set: --config.data.root=FOLDER")
-    read_cases = LAYOUTS["generic" if data.layout == "phantom" else data.layout]
+    listed = LAYOUTS["generic" if data.layout == "phantom" else data.layout]
     subtypes = {name: tuple(values) for name, values in data.subtypes.items()}
     fingerprint = {
         "layout": data.layout,
@@ -38,5 +38,8 @@ def prepare(config: ConfigDict, folder: Path) -> None:
         "fractions": data.fractions.to_dict(),
         "phantom": data.phantom.to_dict() if data.layout == "phantom" else None,
     }
-    records.prepare(folder, read_cases(root, subtypes), data.fractions.to_dict(), fingerprint)
+    skip = data.on_error == "skip"
+    records.prepare(folder, listed(root, subtypes), data.fractions.to_dict(), fingerprint, skip=skip)
+    for fault in records.left_out(folder).values():
+        say(f"left out: {fault}")
     grey.prepare(folder, data)
