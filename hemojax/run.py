@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -114,14 +115,20 @@ def guard(run: Run) -> None:
                 )
 
 
-def describe(run: Run) -> None:
-    """Write config, package versions, device and seed to `<workdir>/results/run.json`."""
+def describe(run: Run, data: Mapping[str, Any]) -> None:
+    """Write config, package versions, device, seed and what is said of the data to `<workdir>/results/run.json`.
+
+    Args:
+        run: the run.
+        data: see `data.records.about`.
+    """
     if devices.is_first_host():
         described = {
             "config": _options(run.config),
             "versions": {name: metadata.version(name) for name in PACKAGES} | {"python": sys.version.split()[0]},
             "device": devices.described(),
             "seed": run.config.seed,
+            **data,
         }
         results.write_json(run.results / "run.json", described)
 

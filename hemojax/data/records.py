@@ -140,13 +140,17 @@ def left_out(folder: Path) -> dict[str, str]:
     return {name: origin["fault"] for name, origin in _read(folder / "origins.json").items() if origin["fault"]}
 
 
-def identity(folder: Path) -> str:
-    """A text that is the same for records of the same cases, wherever these lie and whenever they were read."""
+def about(folder: Path) -> dict[str, Any]:
+    """What a run says of its data: the cases that are left out, and what its records were made of.
+
+    `records` is the same for records of the same cases, wherever these lie and whenever they were read.
+    """
     cases = [
         (name, origin["said"], [found for _, found in origin["files"].values()], origin["fault"])
         for name, origin in _read(folder / "origins.json").items()
     ]
-    return hashlib.blake2b(json.dumps(cases).encode(), digest_size=16).hexdigest()
+    identity = hashlib.blake2b(json.dumps(cases).encode(), digest_size=16).hexdigest()
+    return {"records": identity, "left_out": left_out(folder)}
 
 
 class _Stored:

@@ -26,6 +26,8 @@ from hemojax.run import Run, TrainedRun, create_network
 from hemojax.training import predict, sampling, state, step
 from hemojax.training.checkpoints import Checkpoints
 
+LOGS = ("train.jsonl", "events")
+"""What `Log` writes into the run's folder."""
 DENSE = 2
 """Axes of a dense layer's kernel."""
 
@@ -211,7 +213,7 @@ class Log:
 
     def __init__(self, workdir: Path, epochs: int):
         first = devices.is_first_host()
-        path = workdir / "train.jsonl" if first else Path(os.devnull)
+        path = workdir / LOGS[0] if first else Path(os.devnull)
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["epoch"] <= epochs]
         path.write_text("".join(kept))
@@ -219,7 +221,7 @@ class Log:
         purge = json.loads(kept[-1])["step"] + 1 if kept else 0
         from tensorboardX import SummaryWriter  # not before it is needed: it imports PyTorch where that is installed
 
-        self._events = SummaryWriter(str(workdir / "events"), purge_step=purge, write_to_disk=first)
+        self._events = SummaryWriter(str(workdir / LOGS[1]), purge_step=purge, write_to_disk=first)
 
     def write(self, kind: str, epoch: int, number: int, figures: dict[str, float]) -> None:
         """One line, and an event for each figure."""

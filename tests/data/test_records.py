@@ -1,4 +1,4 @@
-"""Records hold what the cases held, split by patient; they know what they were made of; a stopped preparation goes on."""
+"""Records hold what the cases held, split by patient, and know what they were made of; what was stopped goes on."""
 
 import dataclasses
 import os
@@ -124,13 +124,13 @@ def test_a_corrected_mask_is_prepared_again_and_no_other_case(tmp_path):
     nib.save(nib.load(packed), root / "masks" / "p3.nii")
     packed.unlink()
     records.prepare(tmp_path / "records", cases(root), FRACTIONS, {})
-    first = records.identity(tmp_path / "records")
+    first = records.about(tmp_path / "records")
     drawn(root / "masks" / "p3.nii", 1, at=np.s_[4:9, 4:9, 0])
     records.prepare(tmp_path / "records", reading(root, ["p3"]), FRACTIONS, {})
-    assert records.identity(tmp_path / "records") != first
+    assert records.about(tmp_path / "records") != first
     records.prepare(tmp_path / "anew", cases(root), FRACTIONS, {})
     assert_same_records(tmp_path / "records", tmp_path / "anew")
-    assert records.identity(tmp_path / "records") == records.identity(tmp_path / "anew")
+    assert records.about(tmp_path / "records") == records.about(tmp_path / "anew")
     assert not list(tmp_path.glob("records.*"))
 
 
