@@ -39,12 +39,12 @@ def main(argv: list[str]) -> None:
     """Run the config's task."""
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
+    config = CONFIG.value
+    workdir = Path(WORKDIR.value or Path("runs") / config.name)
     try:
         if len(argv) > 1:
             raise UserError(f"'{argv[1]}' is no option; options start with --")
-        config = CONFIG.value
         check_name(config.task, TASKS, "task")
-        workdir = Path(WORKDIR.value or Path("runs") / config.name)
         for option, value in (options(config) | {"workdir": WORKDIR.value}).items():
             files.refuse_address(option, value)
         importlib.import_module("hemojax.compilation").keep_programs()
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> None:
     except UserError as error:
         sys.exit(f"hemojax: {error}")
     except Exception as error:
-        reason = files.refusal(error)
+        reason = files.refusal(error, workdir)
         if reason is None:
             raise
         sys.exit(f"hemojax: {reason}")

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import re
+import shutil
 import socket
 import textwrap
 import uuid
@@ -88,16 +89,21 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def refusal(error: BaseException) -> str | None:
+def refusal(error: BaseException, folder: Path) -> str | None:
     """What a disk or a folder refused, in a line that names path and reason; None for any other error.
 
-    Libraries that write say it in errors of their own, from the system's in their text: array_record, TensorStore.
+    Libraries that write say it in errors of their own, which have the system's words in their text: array_record,
+    TensorStore.
+
+    Args:
+        error: what was raised.
+        folder: where it must have been, if the error does not say.
     """
     chain: BaseException | None = error
     while chain is not None:
         if isinstance(chain, OSError) and chain.errno in REFUSED:
-            where = f"{chain.filename2 or chain.filename}: " if chain.filename else ""
-            return f"{where}{os.strerror(chain.errno)}; {_remedy(chain.errno)}"
+            where = chain.filename2 or chain.filename or folder
+            return f"{where}: {os.strerror(chain.errno)}; {_remedy(chain.errno)}"
         for code in REFUSED:
             if os.strerror(code) in str(chain):
                 return f"{textwrap.shorten(str(chain), 300)}; {_remedy(code)}"
@@ -111,3 +117,20 @@ def _remedy(code: int) -> str:
     if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return room
     return rights if code in (errno.EROFS, errno.EACCES, errno.EPERM) else "see to this path, or name another"
+
+
+def check_room(folder: Path, needed: int, what: str) -> None:
+    """Refuse to begin what the disk has no room for.
+
+    Args:
+        folder: where it is written.
+        needed: bytes.
+        what: is written, for the message.
+
+    Raises:
+        UserError: there is less room.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        sizes = f"{needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free"
+        raise UserError(f"{folder}: no room for {what} of {sizes}; {_remedy(errno.ENOSPC)}")
