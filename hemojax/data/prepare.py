@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from hemojax.data import grey, records
+from hemojax.data import grey, origins, records
 from hemojax.data.datasets import LAYOUTS
 from hemojax.data.phantom.dataset import write_phantom
 from hemojax.errors import UserError, check_name
@@ -38,8 +38,10 @@ def prepare(config: ConfigDict, folder: Path) -> None:
         "fractions": data.fractions.to_dict(),
         "phantom": data.phantom.to_dict() if data.layout == "phantom" else None,
     }
-    skip = data.on_error == "skip"
-    records.prepare(folder, listed(root, subtypes), data.fractions.to_dict(), fingerprint, skip=skip)
+    skip, tree = data.on_error == "skip", origins.tree(root)
+    if not records.stand(folder, fingerprint, tree, skip=skip):
+        records.prepare(folder, listed(root, subtypes), data.fractions.to_dict(), fingerprint, skip=skip)
+        records.remember(folder, tree)
     for fault in records.left_out(folder).values():
         say(f"left out: {fault}")
     grey.prepare(folder, data)

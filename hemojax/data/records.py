@@ -65,6 +65,24 @@ class SplitAssigner:
         return split
 
 
+def stand(folder: Path, fingerprint: Mapping[str, Any], tree: str, *, skip: bool) -> bool:
+    """Whether the folder holds the records of a data set of which no file has changed, which needs no listing of it.
+
+    Args:
+        folder: of the records.
+        fingerprint: see `prepare`.
+        tree: of the data set's folder, see `origins.tree`.
+        skip: see `prepare`.
+    """
+    known = _read(folder / "tree.json") == {"tree": tree} and _read(folder / "fingerprint.json") == _wanted(fingerprint)
+    return known and (skip or not left_out(folder))
+
+
+def remember(folder: Path, tree: str) -> None:
+    """Note that the records are those of a data set whose files stand so, for `stand`."""
+    _write(folder / "tree.json", {"tree": tree})
+
+
 def prepare(
     folder: Path,
     listing: Listing,
@@ -90,15 +108,14 @@ def prepare(
     Raises:
         UserError: a case is not usable, or a split has no positive or no negative slice.
     """
-    wanted = json.loads(json.dumps(dict(fingerprint) | {"records": LAYOUT}))
+    wanted = _wanted(fingerprint)
     stood = _read(folder / "origins.json") if _read(folder / "fingerprint.json") == wanted else {}
     found = {name: origins.of(source) for name, source in listing.sources.items()}
     same = {n for n in found if n in stood and (skip or not stood[n]["fault"]) and origins.same(found[n], stood[n])}
     if stood and list(found) == list(stood) and len(same) == len(found):
         refreshed = {name: stood[name] | found[name] for name in found}
         if refreshed != stood:  # files were touched; the next run need not look into them
-            with replacing(folder / "origins.json") as temporary:
-                temporary.write_text(json.dumps(refreshed))
+            _write(folder / "origins.json", refreshed)
         return
     if stood:
         say(f"the data set has changed: {_some([name for name in {**found, **stood} if name not in same])}")
@@ -234,6 +251,16 @@ def _some(names: Sequence[str]) -> str:
     """How many cases, and the first of them by name."""
     shown = ", ".join(names[:5])
     return f"{len(names)} case{'s' * (len(names) > 1)} ({shown}{', ...' if len(names) > 5 else ''})"
+
+
+def _wanted(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """The fingerprint with the layout of records, as JSON has it."""
+    return json.loads(json.dumps(dict(fingerprint) | {"records": LAYOUT}))
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value))
 
 
 def _read(path: Path) -> dict[str, Any]:

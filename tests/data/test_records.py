@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from data.folders import generic
 
-from hemojax.data import parts, records
+from hemojax.data import origins, parts, records
 from hemojax.data.case import SPLITS, Case
 from hemojax.data.datasets import LAYOUTS
 from hemojax.data.labels import BHSD_SUBTYPES
@@ -186,6 +186,22 @@ def test_a_scan_that_cannot_be_read_is_left_out_where_that_is_asked_for(tmp_path
     records.prepare(folder, reading(root, ["p7"]), FRACTIONS, {}, skip=True)
     assert records.left_out(folder) == {}
     assert "p7" in set(contents(folder)[0]["case"])
+
+
+def test_a_data_set_of_which_no_file_has_changed_is_not_even_listed(tmp_path):
+    root, folder = generic(tmp_path / "set", cases=9, clean=(0, 3, 5, 8)), tmp_path / "records"
+    (root / "again").symlink_to(root)  # a link that leads back
+    tree = origins.tree(root)
+    assert not records.stand(folder, {}, tree, skip=False)
+    records.prepare(folder, cases(root), FRACTIONS, {})
+    records.remember(folder, tree)
+    assert records.stand(folder, {}, origins.tree(root), skip=False)
+    assert not records.stand(folder, {"root": "elsewhere"}, tree, skip=False)
+    path = root / "masks" / "p3.nii.gz"
+    before = path.stat()
+    path.write_bytes(path.read_bytes())
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert not records.stand(folder, {}, origins.tree(root), skip=False)
 
 
 def test_other_processes_prepare_the_same(prepared, tmp_path, monkeypatch):
