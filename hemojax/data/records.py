@@ -123,17 +123,9 @@ def prepare(
     home.mkdir(parents=True, exist_ok=True)
     paths = {n: home / origins.key(found[n], repr((n, wanted))) for n in found if n not in same}
     stored = _Stored(folder, stood if same else {})
-    cases: dict[str, Part] = {}
-    made = parts.make_all([parts.Task(listing.sources[name], found[name], path) for name, path in paths.items()])
-    with contextlib.closing(made), Progress("preparing", len(paths)) as progress:
-        for name in found:
-            if name in same:
-                cases[name] = stored.part(name, found[name])
-                continue
-            cases[name] = next(made)
-            if cases[name].fault and not skip:
-                raise UserError(cases[name].fault)
-            progress.advance()
+    tasks = [parts.Task(listing.sources[name], found[name], path) for name, path in paths.items()]
+    made = iter(_made(tasks, skip))
+    cases = {name: stored.part(name, found[name]) if name in same else next(made) for name in found}
     index = _index({name: part for name, part in cases.items() if not part.fault}, SplitAssigner(fractions))
     check_splits(index)
     unfinished = folder.with_name(folder.name + ".unfinished")
@@ -144,12 +136,28 @@ def prepare(
     )
     index.to_parquet(unfinished / "index.parquet", index=False)
     described = {name: dict(part.origin, split=part.split, fault=part.fault) for name, part in cases.items()}
-    (unfinished / "origins.json").write_text(json.dumps(described))
-    (unfinished / "fingerprint.json").write_text(json.dumps(wanted))
+    _write(unfinished / "origins.json", described)
+    _write(unfinished / "fingerprint.json", wanted)
     _take_place(unfinished, folder)
     shutil.rmtree(home)
     counts = ", ".join(f"{split} {(index['split'] == split).sum()}" for split in SPLITS)
     say(f"prepared {index['case'].nunique()} cases, {len(index)} slices: {counts}")
+
+
+def _made(tasks: Sequence[parts.Task], skip: bool) -> list[Part]:
+    """The parts of these tasks, in order.
+
+    Raises:
+        UserError: one cannot be used, and is not to be skipped.
+    """
+    found = []
+    with contextlib.closing(parts.make_all(tasks)) as made, Progress("preparing", len(tasks)) as progress:
+        for part in made:
+            if part.fault and not skip:
+                raise UserError(part.fault)
+            found.append(part)
+            progress.advance()
+    return found
 
 
 def left_out(folder: Path) -> dict[str, str]:
