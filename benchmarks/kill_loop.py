@@ -4,7 +4,7 @@ python benchmarks/kill_loop.py FOLDER [--minutes=10] [--kills=200] [--seed=0]
 
 The run is configs/smoke.py with few methods. Each start is killed (SIGKILL, the process group) after a random time of
 up to 0.7 of what the run takes alone. When a run completes, its tables are compared, and the next begins in a new
-folder. A table is the same if all its rows are; `timings` is left out. The first difference ends the loop with status 1.
+folder. A table is the same if all rows are; `timings` is left out. The first difference ends the loop: status 1.
 """
 
 import argparse

@@ -100,7 +100,8 @@ def prepare(
     Args:
         folder: where the data set goes.
         listing: the cases; none is read whose origin (see `origins`) is that of its records.
-        fractions: share of train, validation and test, for patients to whom the data set gives no split.
+        fractions: share of train, validation and test, for patients to whom the data set gives no split. Where a data
+            set has changed, patients keep the split that they had.
         fingerprint: what else the records depend on (layout, folder, ...). With another one all are made again, and so
             are those of another LAYOUT.
         skip: leave out cases that cannot be read (see `left_out`), instead of stopping at the first.
@@ -122,11 +123,12 @@ def prepare(
     home = folder.with_name(folder.name + ".parts")
     home.mkdir(parents=True, exist_ok=True)
     paths = {n: home / origins.key(found[n], repr((n, wanted))) for n in found if n not in same}
-    stored = _Stored(folder, stood if same else {})
+    stored = _Stored(folder, stood)
     tasks = [parts.Task(listing.sources[name], found[name], path) for name, path in paths.items()]
     made = iter(_made(tasks, skip))
     cases = {name: stored.part(name, found[name]) if name in same else next(made) for name in found}
-    index = _index({name: part for name, part in cases.items() if not part.fault}, SplitAssigner(fractions))
+    used = [part for part in cases.values() if not part.fault]
+    index = _index(used, SplitAssigner(fractions), stored.splits())
     check_splits(index)
     unfinished = folder.with_name(folder.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -198,18 +200,31 @@ class _Stored:
         rows = self._rows[name].drop(columns=["split", "record"])
         return Part(origin, known["split"], {column: list(values) for column, values in rows.items()})
 
+    def splits(self) -> dict[str, str]:
+        """Of each patient."""
+        return {rows["patient"].iloc[0]: rows["split"].iloc[0] for rows in self._rows.values()}
+
     def examples(self, name: str) -> list[bytes]:
         rows = self._rows[name]
         return [self._raw[split][record] for split, record in zip(rows["split"], rows["record"], strict=True)]
 
 
-def _index(cases: Mapping[str, Part], assign: SplitAssigner) -> pd.DataFrame:
-    """A row a slice: its split, its number there, and what is said of it."""
+def _index(cases: Sequence[Part], assign: SplitAssigner, before: Mapping[str, str]) -> pd.DataFrame:
+    """A row a slice: its split, its number there, and what is said of it.
+
+    Args:
+        cases: in their order.
+        assign: gives a split to each.
+        before: the split that a patient had in the records before, and keeps unless the data set gives it one.
+    """
     in_split: Counter[str] = Counter()
     frames = []
-    for part in cases.values():
+    given = {part.rows["patient"][0]: part.split for part in cases if part.split}
+    for part in cases:
         rows = pd.DataFrame(part.rows)
-        split = assign(_outline(part))
+        patient = part.rows["patient"][0]
+        known = part.split or given.get(patient) or before.get(patient)
+        split = assign(_outline(part._replace(split=known)))
         rows.insert(0, "split", split)
         rows.insert(1, "record", np.arange(in_split[split], in_split[split] + len(rows)))
         in_split[split] += len(rows)

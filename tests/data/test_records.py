@@ -124,14 +124,28 @@ def test_a_corrected_mask_is_prepared_again_and_no_other_case(tmp_path):
     nib.save(nib.load(packed), root / "masks" / "p3.nii")
     packed.unlink()
     records.prepare(tmp_path / "records", cases(root), FRACTIONS, {})
-    first = records.about(tmp_path / "records")
+    first, splits = records.about(tmp_path / "records"), contents(tmp_path / "records")[0]["split"]
     drawn(root / "masks" / "p3.nii", 1, at=np.s_[4:9, 4:9, 0])
     records.prepare(tmp_path / "records", reading(root, ["p3"]), FRACTIONS, {})
     assert records.about(tmp_path / "records") != first
+    index, found = contents(tmp_path / "records")
+    assert index["split"].equals(splits)  # no patient has come to another split
+    for record in (found[n] for n, case in enumerate(index["case"]) if case == "p3"):
+        assert (record["mask"][4:9, 4:9] == 1).all() == (record["slice"] == 0) == record["labels"][0]
     records.prepare(tmp_path / "anew", cases(root), FRACTIONS, {})
-    assert_same_records(tmp_path / "records", tmp_path / "anew")
     assert records.about(tmp_path / "records") == records.about(tmp_path / "anew")
     assert not list(tmp_path.glob("records.*"))
+
+
+def test_a_split_that_the_data_set_gives_later_counts(tmp_path):
+    root = generic(tmp_path / "set", cases=9, clean=(0, 3, 5, 8))
+    records.prepare(tmp_path / "records", cases(root), FRACTIONS, {})
+    split = contents(tmp_path / "records")[0].groupby("case")["split"].first()
+    swapped = split.replace({"train": "test", "test": "train"})
+    rows = {"patient": swapped.index, "slice": 0, "hemorrhage_binary": 0, "split": swapped.to_numpy()}
+    pd.DataFrame(rows).to_csv(root / "slices.csv", index=False)
+    records.prepare(tmp_path / "records", cases(root), FRACTIONS, {})
+    assert contents(tmp_path / "records")[0].groupby("case")["split"].first().equals(swapped)
 
 
 def test_files_that_were_only_touched_are_not_prepared_again(tmp_path):
