@@ -18,6 +18,7 @@ from hemojax.training.state import OPTIMIZERS
 
 DTYPES = ("float32", "bfloat16")
 PRETRAININGS = ("phantom",)
+ON_ERROR = ("stop", "skip")
 
 
 def checked(config: ConfigDict) -> ConfigDict:
@@ -28,6 +29,7 @@ def checked(config: ConfigDict) -> ConfigDict:
     """
     for label in config.data.labels:
         check_name(label, LABELS, "label")
+    check_name(config.data.on_error, ON_ERROR, "data.on_error")
     check_name(config.model.dtype, DTYPES, "model.dtype")
     check_name(config.train.optimizer, OPTIMIZERS, "train.optimizer")
     check_name(config.train.sampling, SAMPLINGS, "train.sampling")

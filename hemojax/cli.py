@@ -1,5 +1,6 @@
 """The command line: `hemojax --config=bench`, which is `python main.py --config=configs/bench.py` of a checkout."""
 
+import contextlib
 import difflib
 import importlib
 import pkgutil
@@ -38,10 +39,11 @@ def main(argv: list[str]) -> None:
     """Run the config's task."""
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
+    config = CONFIG.value
+    workdir = Path(WORKDIR.value or Path("runs") / config.name)
     try:
         if len(argv) > 1:
             raise UserError(f"'{argv[1]}' is no option; options start with --")
-        config = CONFIG.value
         check_name(config.task, TASKS, "task")
         for option, value in (options(config) | {"workdir": WORKDIR.value}).items():
             files.refuse_address(option, value)
@@ -50,9 +52,18 @@ def main(argv: list[str]) -> None:
             devices = importlib.import_module("hemojax.devices")
             devices.join_hosts(COORDINATOR.value, HOSTS.value, HOST.value)
         task = getattr(importlib.import_module(f"hemojax.tasks.{config.task}"), config.task)
-        task(config, Path(WORKDIR.value or Path("runs") / config.name))
+        with contextlib.ExitStack() as stack:
+            # Of several hosts with one folder the first alone writes where others could meet it.
+            if not DISTRIBUTED.value or importlib.import_module("hemojax.devices").is_first_host():
+                stack.enter_context(files.only_writer(workdir))
+            task(config, workdir)
     except UserError as error:
         sys.exit(f"hemojax: {error}")
+    except Exception as error:
+        reason = files.refusal(error, workdir)
+        if reason is None:
+            raise
+        sys.exit(f"hemojax: {reason}")
 
 
 def parse(argv: list[str]) -> list[str]:

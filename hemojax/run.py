@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ from hemojax.network import Variables
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy", "nibabel")
 FIXED_SECTIONS = ("name", "seed", "data", "model", "train")
 """What the records and the weights depend on; the rest may change between runs in one folder."""
-FREE_OPTIONS = ("data.masks.", "data.device_share", "train.log_steps")
+FREE_OPTIONS = ("data.masks.", "data.device_share", "data.on_error", "train.log_steps")
 """Of these sections: what neither depends on."""
 ADDED = {
-    "data": {"mirror_channels": False},
+    "data": {"mirror_channels": False, "on_error": "stop"},
     "model": {"local_stage": "", "local_pooling": "lse"},
     "train": {"sampling": "uniform", "erasing": 0.0, "erasing_stage": "", "pretrain": "", "pretrain_epochs": 12},
     "cam": {"registration": False},
@@ -121,14 +122,20 @@ def guard(run: Run) -> None:
                 )
 
 
-def describe(run: Run) -> None:
-    """Write config, package versions, device and seed to `<workdir>/results/run.json`."""
+def describe(run: Run, data: Mapping[str, Any]) -> None:
+    """Write config, package versions, device, seed and what is said of the data to `<workdir>/results/run.json`.
+
+    Args:
+        run: the run.
+        data: see `data.records.about`.
+    """
     if devices.is_first_host():
         described = {
             "config": _options(run.config),
             "versions": {name: metadata.version(name) for name in PACKAGES} | {"python": sys.version.split()[0]},
             "device": devices.described(),
             "seed": run.config.seed,
+            **data,
         }
         results.write_json(run.results / "run.json", described)
 

@@ -1,13 +1,17 @@
 """The command line beside `tests/end_to_end`: where a config is found, and which tasks there are."""
 
+import errno
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from hemojax import cli
+from configs import smoke
+from hemojax import cli, files
 from hemojax.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -53,3 +57,57 @@ def test_the_command_says_what_it_needs():
     assert done.stderr.strip() == (
         "hemojax: the command needs ml_collections, of the packages of the study: pip install 'hemojax[study]'"
     )
+
+
+@pytest.fixture
+def flagged(tmp_path, monkeypatch):
+    """The command line with a task of our own; gives the function that runs it."""
+    config = smoke.get_config()
+    config.task = "report"
+    monkeypatch.setattr(cli, "CONFIG", SimpleNamespace(value=config))
+    monkeypatch.setattr(cli, "WORKDIR", SimpleNamespace(value=str(tmp_path / "work")))
+    monkeypatch.setattr(cli, "DISTRIBUTED", SimpleNamespace(value=False))
+    monkeypatch.setattr(cli.flags, "FLAGS", {"verbosity": SimpleNamespace(present=True)})
+    monkeypatch.setattr(importlib.import_module("hemojax.compilation"), "keep_programs", lambda: None)
+
+    def run(task):
+        monkeypatch.setattr(importlib.import_module("hemojax.tasks.report"), "report", task)
+        cli.main(["hemojax"])
+
+    return run
+
+
+def test_a_second_run_in_a_workdir_is_refused_and_names_the_first(flagged, tmp_path):
+    done = []
+    with (
+        files.only_writer(tmp_path / "work"),
+        pytest.raises(SystemExit, match=rf"run writes there \(process {os.getpid()}"),
+    ):
+        flagged(lambda config, workdir: done.append(workdir))
+    assert done == []
+    flagged(lambda config, workdir: done.append(workdir))
+    assert done == [tmp_path / "work"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_what_a_disk_refuses_ends_in_one_line(flagged, tmp_path, code):
+    def task(config, workdir):
+        raise OSError(code, os.strerror(code), str(workdir / "maps"))
+
+    with pytest.raises(SystemExit, match=rf"^hemojax: {tmp_path}/work/maps: {os.strerror(code)}; ") as error:
+        flagged(task)
+    assert "\n" not in str(error.value)
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(flagged):
+    def task(config, workdir):
+        raise KeyError("no fault of the user")
+
+    with pytest.raises(KeyError):
+        flagged(task)
+
+
+def test_a_workdir_that_cannot_be_made_is_said(flagged, tmp_path):
+    (tmp_path / "work").write_text("a file")
+    with pytest.raises(SystemExit, match=rf"^hemojax: {tmp_path}/work: File exists; "):
+        flagged(lambda config, workdir: None)

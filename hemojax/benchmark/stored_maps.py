@@ -26,6 +26,7 @@ from hemojax.cam import engine, postprocess, registration, targets
 from hemojax.cam.registry import costly, draws_masks
 from hemojax.compilation import Program
 from hemojax.data import loader
+from hemojax.errors import UserError
 from hemojax.files import replacing
 from hemojax.network import Network
 from hemojax.progress import Progress
@@ -153,7 +154,9 @@ def _compute_job(
         for start, found in devices.in_turn(explained_batches()):
             maps, real = jax.device_get(found.maps), min(size, len(job.slices) - start)
             explained += real
-            _write(home / f"{start:06d}.npz", {f"{s}/{m}": v[:real] for (s, m), v in maps.items()})
+            maps = {f"{stage}/{method}": values[:real] for (stage, method), values in maps.items()}
+            _check_finite(maps, job.slices.iloc[start : start + real])
+            _write(home / f"{start:06d}.npz", maps)
             progress.advance()
     seconds = time.perf_counter() - begun - compile_seconds
     timing = home / f"timing-{jax.process_index()}.json"
@@ -163,6 +166,18 @@ def _compute_job(
         results.write_json(timing, figures)
     names = {"stage": "+".join(job.stages), "method": "+".join(job.methods), "what": job.name}
     return names | results.read_json(timing)
+
+
+def _check_finite(maps: dict[str, np.ndarray], slices: pd.DataFrame) -> None:
+    """Refuse maps that are no numbers, before any figure is made of them."""
+    for name, values in maps.items():
+        finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        if not finite.all():
+            row = slices.iloc[int(np.flatnonzero(~finite)[0])]
+            raise UserError(
+                f"the map {name} of {row['case']}, slice {row['slice']}, holds NaN or infinity; "
+                "leave the method out of --config.cam.methods, or train again with a lower --config.train.learning_rate"
+            )
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -30,6 +30,9 @@ LAYOUT = 2
 LEVELS = np.float32(65535)
 """The level of a grey value of 1."""
 
+BLOCK = 1024
+"""Slices after which a preparation notes how far it is."""
+
 Values = TypeVar("Values", np.ndarray, jax.Array)
 
 
@@ -76,7 +79,7 @@ def with_mirror_image(windows: Float32[np.ndarray, "s s w"], axes: str) -> Float
 def prepare(folder: Path, data: ConfigDict) -> None:
     """Make the grey slices of the records in `folder`, on all cores, unless they are there with these options.
 
-    A killed preparation leaves nothing behind that could be mistaken for them.
+    A killed preparation leaves nothing behind that could be mistaken for them, and goes on where it was.
 
     Args:
         folder: the records.
@@ -85,28 +88,48 @@ def prepare(folder: Path, data: ConfigDict) -> None:
     Raises:
         UserError: the disk has no room for them.
     """
-    stamp, path = folder / "grey.json", folder / "grey.npy"
+    stamp, path, unfinished = folder / "grey.json", folder / "grey.npy", folder / "grey.unfinished.npy"
     wanted = _fingerprint(data)
     if stamp.exists() and json.loads(stamp.read_text()) == wanted:
         return
     stamp.unlink(missing_ok=True)
+    first, sources = first_places(folder), {split: records.data_source(folder, split) for split in SPLITS}
     axes = {split: records.read_index(folder, split)["axes"].tolist() for split in SPLITS}
-    places = [(split, record) for split in SPLITS for record in range(len(axes[split]))]
-    sources = {split: records.data_source(folder, split) for split in SPLITS}
-    shape = (len(places), data.size, data.size, planes(data))
-    with replacing(path) as temporary:
-        array = _new_file(temporary, shape)
+    number = sum(map(len, sources.values()))
+    done = _done(folder, wanted)
+    if not done:
+        (folder / "grey.unfinished.json").unlink(missing_ok=True)
+        _new_file(unfinished, (number, data.size, data.size, planes(data)))
+    offset = np.load(unfinished, mmap_mode="r", allow_pickle=False).offset
+    with unfinished.open("r+b") as file:
 
         def make(place: int) -> None:
-            split, record = places[place]
-            array[place] = to_levels(from_hu(sources[split][record]["hu"], data, axes[split][record]))
+            split = next(name for name in reversed(SPLITS) if first[name] <= place)
+            record = place - first[split]
+            levels = to_levels(from_hu(sources[split][record]["hu"], data, axes[split][record])).tobytes()
+            os.pwrite(file.fileno(), levels, offset + place * len(levels))
 
-        with Progress("windowing and resizing", len(places)) as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
-            for _ in pool.map(make, range(len(places))):
-                progress.advance()
-        array.flush()
-    with replacing(stamp) as temporary:
-        temporary.write_text(json.dumps(wanted))
+        with Progress("windowing and resizing", number, done) as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
+            for start in range(done, number, BLOCK):
+                for _ in pool.map(make, range(start, min(start + BLOCK, number))):
+                    progress.advance()
+                _write(folder / "grey.unfinished.json", {"done": start + BLOCK, **wanted})
+    unfinished.replace(path)
+    (folder / "grey.unfinished.json").unlink()
+    _write(stamp, wanted)
+
+
+def _done(folder: Path, wanted: dict[str, Any]) -> int:
+    """How many slices a killed preparation with these options has made."""
+    stamp = folder / "grey.unfinished.json"
+    found = json.loads(stamp.read_text()) if stamp.exists() else {}
+    done = found.pop("done", 0)
+    return done if found == wanted and (folder / "grey.unfinished.npy").exists() else 0
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value))
 
 
 def open_file(folder: Path) -> UInt16[np.ndarray, "n s s w"]:
@@ -136,15 +159,15 @@ def _fingerprint(data: ConfigDict) -> dict[str, Any]:
     }
 
 
-def _new_file(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    """A file of this shape whose place on the disk is taken: writing to a mapped file on a full disk is a crash."""
+def _new_file(path: Path, shape: tuple[int, ...]) -> None:
+    """A file for an array of this shape, whose place on the disk is taken before the work begins."""
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint16, shape=shape)
     try:
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     except OSError as error:
+        path.unlink()
         raise UserError(
             f"{path.parent}: no room for the grey slices, {array.nbytes / 1e9:.1f} GB ({error.strerror}); "
             "name a --workdir on a larger disk, or a smaller --config.data.size"
         ) from error
-    return array

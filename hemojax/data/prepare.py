@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from hemojax.data import grey, records
+from hemojax.data import grey, origins, records
 from hemojax.data.datasets import LAYOUTS
 from hemojax.data.phantom.dataset import write_phantom
 from hemojax.errors import UserError, check_name
@@ -29,7 +29,7 @@ def prepare(config: ConfigDict, folder: Path) -> None:
         write_phantom(root, **data.phantom)
     elif not data.root:
         raise UserError("name the folder of the data set: --config.data.root=FOLDER")
-    read_cases = LAYOUTS["generic" if data.layout == "phantom" else data.layout]
+    listed = LAYOUTS["generic" if data.layout == "phantom" else data.layout]
     subtypes = {name: tuple(values) for name, values in data.subtypes.items()}
     fingerprint = {
         "layout": data.layout,
@@ -38,5 +38,10 @@ def prepare(config: ConfigDict, folder: Path) -> None:
         "fractions": data.fractions.to_dict(),
         "phantom": data.phantom.to_dict() if data.layout == "phantom" else None,
     }
-    records.prepare(folder, read_cases(root, subtypes), data.fractions.to_dict(), fingerprint)
+    skip, tree = data.on_error == "skip", origins.tree(root)
+    if not records.stand(folder, fingerprint, tree, skip=skip):
+        records.prepare(folder, listed(root, subtypes), data.fractions.to_dict(), fingerprint, skip=skip)
+        records.remember(folder, tree)
+    for fault in records.left_out(folder).values():
+        say(f"left out: {fault}")
     grey.prepare(folder, data)

@@ -1,6 +1,7 @@
 """Weights under PyTorch's names: those of other programs to start from, and a network's own to give away."""
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence, Set
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hemojax.errors import UserError
 from hemojax.files import replacing
 from hemojax.models import torch_files
 from hemojax.models.staged import LOCAL, StagedNetwork
+from hemojax.progress import say
 
 IMAGENET = {
     "resnet18": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
@@ -34,6 +36,12 @@ PACKAGED = {
 
 COLLECTIONS = ("params", "batch_stats")
 RGB = 3
+SHOWN = 3
+"""Of each kind of fault, how many tensors a message names."""
+_COMPILED = "_orig_mod."
+"""What `torch.compile` puts before the names of what it compiled, which may be any part of a network."""
+_COUNTS = ("num_batches_tracked", "n_averaged")
+"""Counters, of batch norms and of averaged models, which are not read."""
 _TO_FLAX = {4: (2, 3, 1, 0), 2: (1, 0)}  # OIHW to HWIO, (out, in) to (in, out)
 _TO_TORCH = {4: (3, 2, 0, 1), 2: (1, 0)}
 
@@ -68,13 +76,17 @@ def locate(weights: str, name: str) -> Path:
 def load(path: Path, network: StagedNetwork, variables: Mapping[str, Any]) -> dict[str, Any]:
     """Replaces a network's variables with the tensors of a PyTorch state dict.
 
+    A prefix that all names share, which wrappers of a network put there (`module.`, `_orig_mod.`, `model.`,
+    `backbone.`), is taken off.
+
     Two layers may differ. The linear layer that gives the logits keeps the values it has where the file has another
-    number of outputs. The first convolution may have n inputs for the file's 3: each of them gets the mean over the 3
-    times 3 / n, so that the sum over the inputs, and the response to n equal channels, stays. A local head, which no
-    file has, keeps its values.
+    number of outputs, or no such layer. The first convolution may have n inputs for the file's 3: each of them gets the
+    mean over the 3 times 3 / n, so that the sum over the inputs, and the response to n equal channels, stays. A local
+    head, which no file has, keeps its values.
 
     Args:
-        path: a state dict as `.safetensors`, `.pth` or `.pt`; the last two are read without running what is in them.
+        path: a state dict as `.safetensors`, `.pth`, `.pt` or `.ckpt`; all but the first are PyTorch's, and read
+            without running what is in them.
         network: names the tensors (`torch_name`).
         variables: its initial variables; collections other than "params" and "batch_stats" are returned as they are.
 
@@ -82,8 +94,8 @@ def load(path: Path, network: StagedNetwork, variables: Mapping[str, Any]) -> di
         The variables with the file's values, in the shapes and dtypes they had.
 
     Raises:
-        UserError: the file cannot be read, or tensors are missing, unexpected or of another shape (the message names
-            each).
+        UserError: the file cannot be read, or tensors are missing, unexpected, of another shape, or hold NaN or
+            infinity (the message names the first of each kind).
     """
     return fit(_read(path), path, network, variables)
 
@@ -92,28 +104,70 @@ def fit(
     tensors: Mapping[str, np.ndarray], source: object, network: StagedNetwork, variables: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What `load` does, with the tensors of a state dict that comes from `source`, which messages name."""
-    tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
     loaded = {name: flatten_dict(dict(variables[name])) for name in COLLECTIONS if name in variables}
-    faults = []
+    names = {network.torch_name(key) for collection in loaded.values() for key in collection if key[0] != LOCAL}
+    tensors = _unwrapped(tensors, names, source)
+    kinds = ("missing", "unexpected", "of another shape", "NaN or infinity in")
+    faults: dict[str, list[str]] = {kind: [] for kind in kinds}
     for collection in loaded.values():
         linear = {key[:-1] for key, value in collection.items() if key[-1] == "kernel" and value.ndim == 2}
+        logits = {
+            key: network.torch_name(key)
+            for key, value in collection.items()
+            if key[0] != LOCAL and key[:-1] in linear and value.shape[-1:] == (network.outputs,)
+        }
+        if logits and not tensors.keys() & logits.values() and tensors.keys() & names:
+            say(f"{source}: has no layer that gives logits; that layer begins with fresh weights")
+            names -= set(logits.values())
         for key, value in collection.items():
             if key[0] == LOCAL:
                 continue
             name = network.torch_name(key)
             if name not in tensors:
-                faults.append(f"missing {name}")
+                if name in names:
+                    faults["missing"].append(name)
                 continue
-            tensor = _adapted(_transposed(tensors.pop(name), _TO_FLAX).astype(value.dtype), value.shape)
-            is_logits = key[:-1] in linear and value.shape[-1:] == (network.outputs,)
+            with np.errstate(over="ignore"):
+                tensor = _adapted(_transposed(tensors.pop(name), _TO_FLAX).astype(value.dtype), value.shape)
             if tensor.shape == value.shape:
                 collection[key] = jnp.asarray(tensor)
-            elif not is_logits or tensor.shape[:-1] != value.shape[:-1]:
-                faults.append(f"{name} of shape {tensor.shape} for {value.shape} (both as the network has them)")
-    faults += [f"unexpected {ascii(name)[1:-1]}" for name in tensors]
-    if faults:
-        raise UserError(f"{source} does not fit the network: {'; '.join(faults)}")
+                if not np.isfinite(tensor).all():
+                    faults["NaN or infinity in"].append(name)
+            elif key not in logits or tensor.shape[:-1] != value.shape[:-1]:
+                faults["of another shape"].append(f"{name} {tensor.shape} for {value.shape}")
+    faults["unexpected"] = list(tensors)
+    if any(faults.values()):
+        shown = "; ".join(f"{kind} {_some(found)}" for kind, found in faults.items() if found)
+        raise UserError(f"{source} does not fit the network: {shown}")
     return {**variables, **{name: unflatten_dict(collection) for name, collection in loaded.items()}}
+
+
+def _unwrapped(tensors: Mapping[str, np.ndarray], wanted: Set[str], source: object) -> dict[str, np.ndarray]:
+    """The tensors under the network's names, without what wrappers of a network add to these."""
+    found = {
+        name.replace(_COMPILED, ""): tensor
+        for name, tensor in tensors.items()
+        if name.rpartition(".")[2] not in _COUNTS
+    }
+    prefix = ""
+    while found and not found.keys() & wanted:
+        (first, *others) = {name.partition(".")[0] for name in found}
+        if others or not all("." in name for name in found):
+            break
+        prefix += f"{first}."
+        found = {name.partition(".")[2]: tensor for name, tensor in found.items()}
+    if not found.keys() & wanted:
+        return {f"{prefix}{name}": tensor for name, tensor in found.items()}
+    taken = [prefix] * bool(prefix) + [_COMPILED] * any(_COMPILED in name for name in tensors)
+    if taken:
+        say(f"{source}: {' and '.join(map(ascii, taken))} is taken off the names of its tensors")
+    return found
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names of a list, each in printable characters and cut where it is long, and how many more there are."""
+    first = ", ".join(textwrap.shorten(ascii(name)[1:-1], 100) for name in names[:SHOWN])
+    return first + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def state_dict(network: StagedNetwork, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -146,10 +200,11 @@ def save(path: Path, network: StagedNetwork, variables: Mapping[str, Any]) -> No
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    if path.suffix in (".pth", ".pt"):
+    if path.suffix in (".pth", ".pt", ".ckpt"):
         return torch_files.read(path)
     if path.suffix != ".safetensors":
-        raise UserError(f"{path}: weights are read from .safetensors, .pth and .pt; give the file its format's suffix")
+        known = ".safetensors, .pth, .pt and .ckpt"
+        raise UserError(f"{path}: weights are read from {known}; give the file its format's suffix")
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:

@@ -20,13 +20,13 @@ from hemojax.models import torch_pickle
 from hemojax.models.torch_pickle import Tensor
 
 _LEGACY_HEADER = (0x1950A86A20F9469CFC6C, 1001)  # magic number and protocol version
-_WRAPPERS = ("state_dict", "model", "model_state_dict")
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
 # What broken bytes raise: ValueError here, the others in zipfile, pickletools and numpy.
 _BROKEN = (ValueError, LookupError, ArithmeticError, RuntimeError, EOFError, struct.error, zipfile.BadZipFile)
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """Reads the tensors of a state dict, which may lie under "state_dict", "model" or "model_state_dict".
+    """Reads the tensors of a state dict, which may lie in a checkpoint under one or more of the names in `_WRAPPERS`.
 
     The arrays are read-only views of what was read, so that no file takes much more memory than its own size.
 
@@ -89,8 +89,8 @@ def _read_legacy(content: bytes) -> dict[str, np.ndarray]:
 
 
 def _state_dict(value: Any) -> dict[str, Tensor]:
-    if type(value) is dict:
-        value = next((value[key] for key in _WRAPPERS if type(value.get(key)) is dict), value)
+    while type(value) is dict and (inner := [value[key] for key in _WRAPPERS if type(value.get(key)) is dict]):
+        value = inner[0]
     if type(value) is not dict or not value:
         raise ValueError("it holds no state dict")
     for name, tensor in value.items():

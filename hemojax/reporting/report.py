@@ -117,7 +117,7 @@ def write(folder: Path, console: Console, resamples: int = bootstrap.RESAMPLES) 
         against_chosen=comparison.against_chosen(judged_rows, best, chosen, resamples),
     )
     content = list(_sections(folder, results, statistics, resamples))
-    content += [sections.times(results.timings), _run_section(run)]
+    content += [*_left_out(run), sections.times(results.timings), _run_section(run)]
 
     for name in ("summary", "against_randomcam", "against_chosen"):
         frame = getattr(statistics, name)
@@ -260,6 +260,15 @@ def _pictures(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
             return {name: stored[name] for name in names}
     except (KeyError, ValueError, OSError) as error:
         raise UserError(f"{path}: not a {path.stem} ({error})") from error
+
+
+def _left_out(run: dict[str, Any]) -> Iterator[Section]:
+    """The scans that could not be read, if the run left any out: no figure counts them."""
+    faults = run.get("left_out", {})
+    if faults:
+        text = f"Scans that could not be read: {len(faults)}. They are in no figure (`--config.data.on_error=skip`)."
+        table = pd.DataFrame({"scan": list(faults), "why": list(faults.values())})
+        yield Section("Scans left out", (text,), table, brief=("scan", "why"))
 
 
 def _run_section(run: dict[str, Any]) -> Section:

@@ -18,6 +18,7 @@ from scipy import ndimage
 from hemojax import devices, models
 from hemojax.data import grey, hounsfield, loader, records
 from hemojax.data.case import Case
+from hemojax.data.listing import of_cases
 from hemojax.training import loop, state, step
 
 SIDE, SLICES, SCAN = 512, 512, 32  # pixels of a side; training slices; slices of a scan
@@ -40,7 +41,7 @@ def rows(config: ConfigDict, network: str) -> Iterator[Row]:
     """
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home) / "records"
-        records.prepare(folder, _cases(), dict.fromkeys(("train", "validation", "test"), 1.0), {})
+        records.prepare(folder, of_cases(_cases()), dict.fromkeys(("train", "validation", "test"), 1.0), {})
         clock = Clock()
         grey.prepare(folder, config.data)
         yield clock.row("decoded, windowed and resized, once", len(grey.open_file(folder)))

@@ -21,6 +21,7 @@ from hemojax.benchmark import (
     stored_maps,
 )
 from hemojax.checks import checked
+from hemojax.data import records
 from hemojax.data.prepare import prepare
 from hemojax.errors import UserError
 from hemojax.run import Run, TrainedRun, describe, guard
@@ -62,7 +63,7 @@ def _trainings(config: ConfigDict, workdir: Path) -> None:
                 if not (one.workdir / name).exists():
                     (one.workdir / name).symlink_to(Path("..", name))
     devices.wait_for_all("folders")
-    describe(run)
+    describe(run, records.about(run.records))
     # All that the hosts do together comes first: none waits for another that scores.
     found = [_explained(one.config, one.workdir) for one in runs.values()]
     if not devices.is_first_host():

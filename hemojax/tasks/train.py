@@ -1,5 +1,6 @@
 """Train on the records, which are prepared first, and write the logits of validation and test."""
 
+import itertools
 from pathlib import Path
 
 import pandas as pd
@@ -7,10 +8,11 @@ from ml_collections import ConfigDict
 
 from hemojax import devices, results
 from hemojax.checks import checked
-from hemojax.data import loader
+from hemojax.data import loader, records
 from hemojax.data.prepare import prepare
 from hemojax.errors import UserError
 from hemojax.network import Variables
+from hemojax.progress import say
 from hemojax.run import Run, TrainedRun, describe, guard
 from hemojax.training import loop, predict
 
@@ -28,7 +30,7 @@ def train(config: ConfigDict, workdir: Path) -> TrainedRun:
     run = Run(checked(config), workdir)
     guard(run)
     reader = _prepared(run)
-    describe(run)
+    describe(run, records.about(run.records))
     data = run.config.data
     loop.train(run, reader, _pretrained(run) if run.config.train.pretrain else loop.initial_variables(run.config))
     trained = loop.trained(run)
@@ -47,10 +49,25 @@ def _prepared(run: Run) -> loader.Reader:
     """A reader of the run's grey slices, which the first host makes unless they are there."""
     if devices.is_first_host():
         prepare(run.config, run.records)
+        _set_former_aside(run)
     devices.wait_for_all("records")
     if not run.records.exists():
         raise UserError(f"--workdir={run.workdir}: this host does not see the first host's folder; name a shared one")
     return loader.Reader(run.records, run.config.data.device_share)
+
+
+def _set_former_aside(run: Run) -> None:
+    """Move what was made of other records out of the way: a network must not be taken for one of these."""
+    path = run.results / "run.json"
+    before = results.read_json(path).get("records") if path.exists() else None
+    if before is None or before == records.about(run.records)["records"]:
+        return
+    former = next(folder for n in itertools.count(1) if not (folder := run.workdir / f"former-{n}").exists())
+    former.mkdir()
+    for made in (run.checkpoints, run.maps, *(run.workdir / name for name in loop.LOGS), run.results):
+        if made.exists():
+            made.rename(former / made.name)
+    say(f"the network is trained anew, on the data as they are now; what was made before is in {former}")
 
 
 def _pretrained(run: Run) -> Variables:

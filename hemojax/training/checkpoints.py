@@ -8,7 +8,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from hemojax.errors import UserError
-from hemojax.training.state import TrainState, Variables
+from hemojax.files import check_room
+from hemojax.training.state import TrainState, Variables, not_finite
 
 
 class Checkpoints:
@@ -19,17 +20,25 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path):
+        self._folder = folder
         last = ocp.CheckpointManagerOptions(max_to_keep=1)
         best = ocp.CheckpointManagerOptions(max_to_keep=1, best_fn=lambda m: m["validation_loss"], best_mode="min")
         self._last = ocp.CheckpointManager(folder.absolute() / "last", options=last)
         self._best = ocp.CheckpointManager(folder.absolute() / "best", options=best)
 
     def save(self, epoch: int, state: TrainState, validation_loss: float) -> None:
-        """Keep the state after this epoch, and its variables too if no epoch before had a lower validation loss."""
+        """Keep the state after this epoch, and its variables too if no epoch before had a lower validation loss.
+
+        Raises:
+            UserError: the disk has no room for them.
+        """
         metrics = {"validation_loss": validation_loss}
         # As numpy arrays, which the first host writes: every host holds the same state, and orbax refuses device arrays
         # that are not spread over all hosts.
         state = jax.device_get(state)
+        # Orbax fails in the background, with many words.
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves((state, state.variables)))
+        check_room(self._folder, needed, "a checkpoint")
         # The best first: a run killed between the two repeats the epoch, and saves both.
         if epoch not in self._best.all_steps():
             self._best.save(epoch, args=ocp.args.StandardSave(state.variables), metrics=metrics)
@@ -38,7 +47,11 @@ class Checkpoints:
         self._last.wait_until_finished()
 
     def last(self, like: TrainState) -> tuple[int, TrainState] | None:
-        """The last epoch and its state, or None before the first."""
+        """The last epoch and its state, or None before the first.
+
+        Raises:
+            UserError: it holds what is not finite.
+        """
         epoch = self._last.latest_step()
         return None if epoch is None else (epoch, _restore(self._last, epoch, like))
 
@@ -46,7 +59,7 @@ class Checkpoints:
         """The epoch with the lowest validation loss, and its variables.
 
         Raises:
-            UserError: there is no checkpoint.
+            UserError: there is no checkpoint, or it holds what is not finite.
         """
         epoch = self._best.best_step()
         if epoch is None:
@@ -61,4 +74,8 @@ class Checkpoints:
 
 def _restore(manager: ocp.CheckpointManager, epoch: int, like: Any) -> Any:
     arrays = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
-    return manager.restore(epoch, args=ocp.args.StandardRestore(arrays))
+    found = manager.restore(epoch, args=ocp.args.StandardRestore(arrays))
+    broken = not_finite(found)
+    if broken:
+        raise UserError(f"{manager.directory}: {broken[0]} of epoch {epoch} holds NaN or infinity; train again")
+    return found

@@ -5,6 +5,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from hemojax.run import Run, TrainedRun, create_network
 from hemojax.training import erasing, predict, sampling, state, step
 from hemojax.training.checkpoints import Checkpoints
 
+LOGS = ("train.jsonl", "events")
+"""What `Log` writes into the run's folder."""
 DENSE = 2
 """Axes of a dense layer's kernel."""
 
@@ -122,7 +125,8 @@ def train(run: Run, reader: loader.Reader, initial: Variables) -> None:
     `events/` (the same for TensorBoard). If they are there already, training goes on from the last epoch.
 
     Raises:
-        UserError: the batch is larger than the training split; the loss is no longer finite.
+        UserError: the batch is larger than the training split; a step's figures, the state after an epoch, or its
+            scores are not finite. No checkpoint of such a state is kept.
     """
     config = run.config
     per_process = config.train.batch // jax.process_count()
@@ -166,7 +170,7 @@ def train(run: Run, reader: loader.Reader, initial: Variables) -> None:
             current, metrics = run_step(current, batch)
             yield metrics
 
-    with Progress("training", steps, done * per_epoch) as progress:
+    with closing(log), closing(checkpoints), Progress("training", steps, done * per_epoch) as progress:
         for epoch in range(done + 1, config.train.epochs + 1):
             losses: list[float] = []
             unread: list[step.Metrics] = []
@@ -175,10 +179,15 @@ def train(run: Run, reader: loader.Reader, initial: Variables) -> None:
                 if number % config.train.log_steps == 0 or number == per_epoch:
                     for figures in jax.device_get(unread):
                         losses.append(float(figures["loss"]))
+                        step_number = (epoch - 1) * per_epoch + len(losses)
                         named = {name: float(value) for name, value in figures.items()}
-                        log.write("step", epoch, (epoch - 1) * per_epoch + len(losses), named)
+                        check_finite(config, named, f"step {step_number} (epoch {epoch})")
+                        log.write("step", epoch, step_number, named)
                     progress.advance(f"epoch {epoch}, loss {losses[-1]:.3f}", steps=len(unread))
                     unread.clear()
+            broken = state.not_finite(current)  # of batch norm, before any loss shows it
+            if broken:
+                raise UserError(_diverged(config, f"{broken[0]} holds NaN or infinity after epoch {epoch}"))
             table = predict.logits(
                 infer,
                 current.variables,
@@ -188,13 +197,32 @@ def train(run: Run, reader: loader.Reader, initial: Variables) -> None:
                 batch_size=config.eval.batch,
             )
             scores = {"train_loss": float(np.mean(losses)), **validation_scores(table)}
-            if not math.isfinite(scores["train_loss"]):
-                raise UserError(f"the training loss of epoch {epoch} is not finite; lower --config.train.learning_rate")
+            # Without the AUROC, which is NaN where validation has one kind of slice.
+            losses_alone = {name: value for name, value in scores.items() if name.endswith("loss")}
+            check_finite(config, losses_alone, f"epoch {epoch}")
             log.write("epoch", epoch, epoch * per_epoch, scores)
             checkpoints.save(epoch, current, scores["validation_loss"])
             progress.line(f"epoch {epoch:3d}  " + "  ".join(f"{k} {v:.4f}" for k, v in scores.items()))
-    log.close()
-    checkpoints.close()
+
+
+def check_finite(config: ConfigDict, figures: Mapping[str, float], when: str) -> None:
+    """Refuse figures of training that are no numbers.
+
+    Args:
+        config: the run's config.
+        figures: by name.
+        when: they were taken, for the message.
+
+    Raises:
+        UserError: one is NaN or infinite.
+    """
+    for name, value in figures.items():
+        if not math.isfinite(value):
+            raise UserError(_diverged(config, f"{name} is {value} at {when}"))
+
+
+def _diverged(config: ConfigDict, found: str) -> str:
+    return f"training has diverged: {found}; lower --config.train.learning_rate={config.train.learning_rate:g}"
 
 
 def positive_weights(index: pd.DataFrame, config: ConfigDict) -> Float[Array, " l"]:
@@ -234,7 +262,7 @@ class Log:
 
     def __init__(self, workdir: Path, epochs: int):
         first = devices.is_first_host()
-        path = workdir / "train.jsonl" if first else Path(os.devnull)
+        path = workdir / LOGS[0] if first else Path(os.devnull)
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["epoch"] <= epochs]
         path.write_text("".join(kept))
@@ -242,7 +270,7 @@ class Log:
         purge = json.loads(kept[-1])["step"] + 1 if kept else 0
         from tensorboardX import SummaryWriter  # not before it is needed: it imports PyTorch where that is installed
 
-        self._events = SummaryWriter(str(workdir / "events"), purge_step=purge, write_to_disk=first)
+        self._events = SummaryWriter(str(workdir / LOGS[1]), purge_step=purge, write_to_disk=first)
 
     def write(self, kind: str, epoch: int, number: int, figures: dict[str, float]) -> None:
         """One line, and an event for each figure."""

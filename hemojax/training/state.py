@@ -2,9 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
-from jaxtyping import Array, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 from ml_collections import ConfigDict
 
 from hemojax.errors import check_name
@@ -57,3 +58,24 @@ def create(variables: Variables, optimiser: optax.GradientTransformation) -> Tra
     """The state before the first step."""
     params = variables["params"]
     return TrainState(jnp.zeros((), jnp.int32), params, variables["batch_stats"], optimiser.init(params))
+
+
+@jax.jit
+def _finite(leaves: list[Array]) -> Bool[Array, " n"]:
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves])
+
+
+def not_finite(tree: PyTree) -> list[str]:
+    """The names of the arrays that hold NaN or infinity, such as `batch_stats.layer1_0.bn1.var`.
+
+    It is looked for where the arrays are; the flags alone are fetched.
+    """
+    named = [(path, leaf) for path, leaf in jax.tree.leaves_with_path(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    if not named:
+        return []
+    flags = np.asarray(_finite([leaf for _, leaf in named]))
+    return [
+        jax.tree_util.keystr(path, simple=True, separator=".")
+        for (path, _), finite in zip(named, flags, strict=True)
+        if not finite
+    ]

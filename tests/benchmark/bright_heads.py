@@ -7,6 +7,7 @@ import numpy as np
 from hemojax.data import records
 from hemojax.data.case import Case
 from hemojax.data.labels import LABELS
+from hemojax.data.listing import of_cases
 
 SIDE = 48
 ROW, COLUMN = np.indices((SIDE, SIDE))
@@ -32,5 +33,5 @@ def cases():
 
 def prepare(folder: Path) -> Path:
     """The records of these cases in a folder."""
-    records.prepare(folder, cases(), {"train": 1.0, "validation": 1.0, "test": 1.0}, {})
+    records.prepare(folder, of_cases(cases()), {"train": 1.0, "validation": 1.0, "test": 1.0}, {})
     return folder

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from hemojax.benchmark import stored_maps
 from hemojax.benchmark.explained import Explained
 from hemojax.config import defaults
+from hemojax.errors import UserError
 from hemojax.run import Run
 
 STAGES = ("stage2", "stage2/expand")
@@ -62,3 +64,12 @@ def test_a_job_that_goes_on_keeps_its_batches():
     other = before | {"weights": "epoch 4", "batch": 256}
     assert stored_maps.with_batches_of(before, other) == other
     assert stored_maps.with_batches_of({}, before) == before
+
+
+def test_a_map_that_is_no_number_is_named():
+    slices = pd.DataFrame({"case": ["p1", "p2"], "slice": [4, 7]})
+    maps = {"stage2/gradcam": np.zeros((2, 3, 3)), "stage2/randomcam": np.zeros((2, 5, 3, 3))}
+    stored_maps._check_finite(maps, slices)
+    maps["stage2/randomcam"][1, 2, 0, 0] = np.nan
+    with pytest.raises(UserError, match=r"the map stage2/randomcam of p2, slice 7, holds NaN"):
+        stored_maps._check_finite(maps, slices)

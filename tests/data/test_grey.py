@@ -50,19 +50,28 @@ def test_splits_follow_one_another(folder):
     assert grey.places(folder, ["test", "train"], np.array([1, 2])).tolist() == [sum(sizes[:2]) + 1, 2]
 
 
-def test_a_stopped_preparation_leaves_nothing(folder, monkeypatch):
-    def stop(hu, data, axes):
-        raise KeyboardInterrupt
-
+def test_a_stopped_preparation_goes_on_and_is_never_taken_for_a_finished_one(folder, monkeypatch):
+    grey.prepare(folder, options(size=8))
+    whole = np.array(grey.open_file(folder))
     grey.prepare(folder, options())
-    monkeypatch.setattr(grey, "from_hu", stop)
+    made, from_hu = [], grey.from_hu
+
+    def stopping(hu, data, axes):
+        made.append(data.size)
+        if len(made) > 20:
+            raise KeyboardInterrupt
+        return from_hu(hu, data, axes)
+
+    monkeypatch.setattr(grey, "BLOCK", 8)
+    monkeypatch.setattr(grey, "from_hu", stopping)
     with pytest.raises(KeyboardInterrupt):
         grey.prepare(folder, options(size=8))
     assert not (folder / "grey.json").exists()
-    assert not list(folder.glob(".*grey*"))
-    monkeypatch.undo()
+    made.clear()
     grey.prepare(folder, options(size=8))
-    assert grey.open_file(folder).shape[1:] == (8, 8, 1)
+    assert len(made) == 24 - 16  # of which two blocks were there
+    np.testing.assert_array_equal(grey.open_file(folder), whole)
+    assert not list(folder.glob("*unfinished*"))
 
 
 def test_a_full_disk_is_said(folder, monkeypatch):

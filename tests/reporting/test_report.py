@@ -86,7 +86,8 @@ def fill(folder):
     timing = {"run": "r", "stage": "stage2", "method": "gradcam", "what": "alone", "slices": 4, "seconds": 0.05}
     results.write_table(folder / "timings.parquet", pd.DataFrame([timing | {"compile_seconds": 1.25, "device": "cpu"}]))
     config = {"eval": {"protocol": "hemojax"}}
-    results.write_json(folder / "run.json", {"device": "cpu", "seed": 3, "versions": {"jax": "0.10"}, "config": config})
+    described = {"device": "cpu", "seed": 3, "versions": {"jax": "0.10"}, "config": config}
+    results.write_json(folder / "run.json", described | {"left_out": {"p7": "images/p7.nii.gz: cannot be read"}})
     results.write_json(folder / "chosen.json", choice(counts))
 
 
@@ -305,3 +306,12 @@ def test_an_odd_gallery_is_refused(folder, change):
     np.savez(folder / "gallery.npz", **{name: array for name, array in arrays.items() if array is not None})
     with pytest.raises(UserError, match=r"gallery\.npz: not a gallery"):
         report.write(folder, quiet(), RESAMPLES)
+
+
+def test_scans_that_were_left_out_are_counted_and_named(reported):
+    folder, printed = reported
+    found = section((folder / "summary.md").read_text(), "Scans left out")
+    assert found.strip().startswith("Scans that could not be read: 1.")
+    assert line(found, "p7") == ["p7", "images/p7.nii.gz: cannot be read"]
+    assert "images/p7.nii.gz: cannot be read" in printed
+    assert list(report._left_out({})) == []

@@ -1,13 +1,16 @@
 """What training begins with."""
 
+import shutil
 from types import SimpleNamespace
 
 import pytest
 from data.folders import generic
 
+from hemojax import results
 from hemojax.config import defaults
 from hemojax.data import records
 from hemojax.errors import UserError
+from hemojax.run import Run
 from hemojax.tasks.train import train
 from hemojax.training import loop
 
@@ -47,3 +50,41 @@ def test_several_seeds_are_for_bench(tmp_path):
     config.seeds = (0, 1)
     with pytest.raises(UserError, match=r"--config\.seeds"):
         train(config, tmp_path)
+
+
+def test_what_was_made_of_former_records_is_set_aside(tmp_path, monkeypatch, capsys):
+    config = defaults()
+    config.data.update(root=str(generic(tmp_path / "set", clean=(0, 3, 5))), size=32)
+    folder, masks = tmp_path / "work", tmp_path / "set" / "masks"
+    run = Run(config, folder)
+
+    def begun(run, reader, initial):
+        raise Reached
+
+    monkeypatch.setattr(loop, "train", begun)
+    monkeypatch.setattr(loop, "initial_variables", lambda config: {})
+    for _ in range(2):  # nothing has changed the second time
+        with pytest.raises(Reached):
+            train(config, folder)
+        (run.checkpoints / "best").mkdir(parents=True, exist_ok=True)
+        (folder / "train.jsonl").write_text("{}")
+    assert run.checkpoints.exists()
+    shutil.copy(masks / "p1.nii.gz", masks / "p3.nii.gz")
+    with pytest.raises(Reached):
+        train(config, folder)
+    assert {path.name for path in (folder / "former-1").iterdir()} == {"checkpoints", "train.jsonl", "results"}
+    assert {path.name for path in folder.iterdir()} == {"former-1", "records", "results"}
+    assert "1 case (p3)" in capsys.readouterr().out
+    before, now = (results.read_json(home / "results" / "run.json") for home in (folder / "former-1", folder))
+    assert before["records"] != now["records"]
+
+
+def test_a_scan_that_is_left_out_stands_in_the_runs_description(tmp_path, monkeypatch):
+    config = defaults()
+    config.data.update(root=str(generic(tmp_path / "set", clean=(0, 3, 5))), size=32, on_error="skip")
+    (tmp_path / "set" / "images" / "p7.nii.gz").write_text("no scan")
+    monkeypatch.setattr(loop, "initial_variables", lambda config: {})
+    monkeypatch.setattr(loop, "train", lambda run, reader, initial: (_ for _ in ()).throw(Reached))
+    with pytest.raises(Reached):
+        train(config, tmp_path / "work")
+    assert list(results.read_json(tmp_path / "work" / "results" / "run.json")["left_out"]) == ["p7"]

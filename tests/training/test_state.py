@@ -37,3 +37,13 @@ def test_adam_keeps_its_rate():
     optimiser: optax.GradientTransformation = state.optimizer(train, 5)
     updates, _ = optimiser.update({"w": jnp.ones(1)}, optimiser.init(params), params)
     assert float(updates["w"][0]) == pytest.approx(-1e-3, rel=1e-4)
+
+
+def test_what_is_not_finite_is_named():
+    variables = {
+        "params": {"conv": {"kernel": jnp.ones(3)}, "fc": {"bias": jnp.array([0.0, jnp.inf])}},
+        "batch_stats": {"layer1_0": {"bn1": {"var": jnp.array([1.0, jnp.nan]), "mean": jnp.full(2, 3e38)}}},
+        "step": jnp.int32(7),
+    }
+    assert sorted(state.not_finite(variables)) == ["batch_stats.layer1_0.bn1.var", "params.fc.bias"]
+    assert state.not_finite({"step": jnp.int32(7)}) == []

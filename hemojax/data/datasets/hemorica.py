@@ -8,7 +8,8 @@ masks/<patient_name>_<slice_number>.npy    > 0 is haemorrhage; a missing file me
                                            the distance of pixels and of slices
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from hemojax.data import case as cases_
 from hemojax.data.case import Case, CaseError
 from hemojax.data.datasets import label_table
 from hemojax.data.labels import LABELS
+from hemojax.data.listing import Listing, Source
 
 AXES = "PLS"
 """The slices are stored as they are shown: rows from the front to the back, columns to the patient's left."""
@@ -27,7 +29,7 @@ COLUMNS = {"patient_name": "patient", "slice_number": "slice", "hemorrhage_binar
 }
 
 
-def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]]) -> Iterator[Case]:
+def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]]) -> Listing:
     """Cases of a folder in the Hemorica layout: the slices of one patient are one case.
 
     Args:
@@ -35,7 +37,7 @@ def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]]) -> Iterator[Case]
         subtypes: mask integers of the subtypes, used where the tables do not give their labels.
 
     Raises:
-        CaseError: with the path and the reason.
+        CaseError: with the path and the reason; what concerns one case alone is raised when it is read.
     """
     for folder in (root, root / "images"):
         if not folder.is_dir():
@@ -49,8 +51,14 @@ def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]]) -> Iterator[Case]
         named = [split for key, split in label_table.SPLIT_NAMES.items() if path.stem.lower().startswith(key)]
         frames.append(frame.assign(split=named[0] if named else None))
     table = pd.concat(frames)
-    for patient, rows in table.groupby("patient"):
-        yield _case(root, str(patient), rows.sort_values("slice"), subtypes)
+    sources = {}
+    for patient, rows in label_table.by_patient(table).items():
+        rows = rows.sort_values("slice")
+        names = [f"{patient}_{number}.npy" for number in rows["slice"]]
+        files = [root / folder / name for folder in ("images", "masks") for name in names]
+        read = partial(_case, root, patient, rows, subtypes)
+        sources[patient] = Source(tuple(files), label_table.as_text(rows), read)
+    return Listing(sources)
 
 
 def _case(root: Path, patient: str, rows: pd.DataFrame, subtypes: Mapping[str, tuple[int, ...]]) -> Case:

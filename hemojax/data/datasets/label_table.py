@@ -71,6 +71,16 @@ def read_boxes(path: Path) -> pd.DataFrame:
         raise CaseError(path, f"is not a table of patient, {', '.join(BOX)} ({reason})") from None
 
 
+def by_patient(table: pd.DataFrame | None) -> dict[str, pd.DataFrame]:
+    """The rows of each patient, in the order of their names; none where there is no table."""
+    return {} if table is None else {str(patient): rows for patient, rows in table.groupby("patient")}
+
+
+def as_text(rows: pd.DataFrame | None) -> str:
+    """All that the rows say: two tables that differ in a value differ in their text."""
+    return "" if rows is None else repr([*rows.columns, *rows.to_numpy().tolist()])
+
+
 def _lengths(path: Path, name: str, column: pd.Series) -> np.ndarray:
     lengths = pd.to_numeric(column.str.strip(), errors="coerce").to_numpy(np.float64)
     odd = column[~(np.isfinite(lengths) & (lengths > 0)) & (column.str.strip() != "")]

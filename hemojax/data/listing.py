@@ -1,0 +1,47 @@
+"""What a data set's folder holds, before any scan of it is read."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from hemojax.data.case import Case
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where a case comes from: its files and what tables say of it are all that it depends on.
+
+    Attributes:
+        files: that it is read from.
+        said: what tables say of it, as text.
+        read: reads it, and raises CaseError; other processes can be sent this function.
+    """
+
+    files: tuple[Path, ...]
+    said: str
+    read: Callable[[], Case]
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """The cases of a data set; iterated over, each is read when its turn comes.
+
+    Attributes:
+        sources: of each case by its name, in the order of the records.
+    """
+
+    sources: Mapping[str, Source]
+
+    def __iter__(self) -> Iterator[Case]:
+        """Reads one case after the other."""
+        return (source.read() for source in self.sources.values())
+
+
+def of_cases(cases: Iterable[Case]) -> Listing:
+    """The listing of cases that are in memory, and so never change."""
+    return Listing({case.name: Source((), "", partial(_itself, case)) for case in cases})
+
+
+def _itself(case: Case) -> Case:
+    return case
