@@ -86,6 +86,9 @@ def defaults() -> ConfigDict:
     )
     cam.stages = ("stage1", "stage2", "stage3", "stage4")  # and inner taps of EfficientNets: stage2/expand
     cam.registration = True  # draw maps where the network's cells look, see hemojax.cam.registration
+    # Maps are means over copies of the slice mirrored along these axes ("i": rows, "j": columns). The network has to be
+    # trained on such copies (data.augmentation). Two axes take four times as long.
+    cam.mirrored = ()
     cam.target = "ground_truth"  # ground_truth | predicted | a label of data.labels
     cam.random_seeds = 10
     cam.batch = 0  # slices at once; 0: what the devices' memory allows, 16 on a CPU

@@ -1,6 +1,8 @@
 """The slices that are explained: which they are, what of them is explained, and the network's inputs for them."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,9 +10,10 @@ from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
 from hemojax import devices, results
-from hemojax.cam import random, targets
+from hemojax.cam import engine, random, targets
+from hemojax.compilation import Program
 from hemojax.data import grey, loader, records
-from hemojax.run import Run
+from hemojax.run import Run, TrainedRun
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +73,12 @@ def spread(slices: pd.DataFrame, number: int) -> pd.DataFrame:
             take = round(share * len(alike))
             kept += alike.index[((np.arange(take) + 0.5) * len(alike) / max(take, 1)).astype(int)].tolist()
     return slices.loc[sorted(kept)].reset_index(drop=True)
+
+
+def program(run: TrainedRun, methods: Sequence[str], stages: Sequence[str], **options: Any) -> Program:
+    """The engine's program (see `engine.build`), which draws and mirrors as the run's config says."""
+    drawn = {name: run.config.cam[name] for name in ("chunk", "mirrored")} | {"registered": run.config.cam.registration}
+    return engine.build(run.network, methods, stages, **(drawn | options))
 
 
 def targets_of(config: ConfigDict, rows: pd.DataFrame, logits: pd.DataFrame) -> targets.Target:

@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from hemojax import devices
 from hemojax.batches import filled, in_batches
 from hemojax.benchmark import stored_maps
-from hemojax.benchmark.explained import Explained, identities, images, spread, targets_of
+from hemojax.benchmark.explained import Explained, identities, images, program, spread, targets_of
 from hemojax.cam import engine, postprocess, targets
 from hemojax.cam.registry import costly
 from hemojax.compilation import Program
@@ -188,7 +188,7 @@ def _sensitivity(run: TrainedRun, subjects: Subject, heats: pd.DataFrame) -> pd.
     affordable = heats[[not costly(method) for method in heats["method"]]]
     for stage, of_stage in affordable.groupby("stage", sort=False):
         methods = tuple(of_stage["method"].unique())
-        explain = engine.build(run.network, methods, (stage,), seeds=1, chunk=run.config.cam.chunk)
+        explain = program(run, methods, (stage,), seeds=1)
         with Progress(f"max-sensitivity: {stage}", of_stage["at"].nunique()) as progress:
             for at, maps in of_stage.groupby("at"):
                 subject = jax.tree.map(lambda leaf, at=at: leaf[at], subjects)

@@ -21,9 +21,9 @@ from jaxtyping import Array, Float, Int
 
 from hemojax import devices
 from hemojax.batches import in_batches
-from hemojax.benchmark.explained import Explained, identities, spread, targets_of
+from hemojax.benchmark.explained import Explained, identities, program, spread, targets_of
 from hemojax.benchmark.explained import images as explained_images
-from hemojax.cam import engine, postprocess, targets
+from hemojax.cam import postprocess, targets
 from hemojax.cam.registry import METHODS, costly
 from hemojax.compilation import Program
 from hemojax.data import grey, hounsfield
@@ -69,7 +69,7 @@ def compare(run: TrainedRun, explained: Explained, *, cells: pd.DataFrame) -> pd
         return pd.DataFrame(columns=columns).astype({"slice": int, "depth": int, "spearman": float, "ssim": float})
     slices = spread(slices, config.eval.sanity.slices)
     batches = _batches(run, slices, explained.logits)
-    maps = _explainer(network, batches, cells)
+    maps = _explainer(run, batches, cells)
     channels = hounsfield.channels(grey.planes(config.data))
     # Another seed than that of the training, which began at its own fresh parameters.
     fresh = state.initialise(network, config.data.size, channels, jax.random.key(config.seed + 1))
@@ -172,12 +172,12 @@ def _batches(run: Run, slices: pd.DataFrame, logits: pd.DataFrame) -> list[_Batc
     return found
 
 
-def _explainer(network: StagedNetwork, batches: list[_Batch], cells: pd.DataFrame) -> Callable[[Variables], Maps]:
+def _explainer(run: TrainedRun, batches: list[_Batch], cells: pd.DataFrame) -> Callable[[Variables], Maps]:
     """The function from variables to the maps of all slices, which compiles its programs once."""
     # CAM is defined at one stage only, so that it cannot share a program with methods of other stages.
     linear = cells["method"].map(lambda name: METHODS[name].linear)
     programs = [
-        engine.build(network, tuple(group["method"].unique()), tuple(group["stage"].unique()), mesh=devices.mesh())
+        program(run, tuple(group["method"].unique()), tuple(group["stage"].unique()), mesh=devices.mesh())
         for _, group in cells.groupby(linear)
     ]
 
@@ -187,8 +187,8 @@ def _explainer(network: StagedNetwork, batches: list[_Batch], cells: pd.DataFram
             cell: [] for cell in cells[KEYS].itertuples(index=False, name=None)
         }
         for *inputs, real in batches:
-            for program in programs:
-                for cell, heat in program(placed, *inputs).maps.items():
+            for explain_all in programs:
+                for cell, heat in explain_all(placed, *inputs).maps.items():
                     if cell in found:
                         found[cell].append(np.asarray(heat)[:real])
         return {cell: np.concatenate(heats) for cell, heats in found.items()}

@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from hemojax import devices, results
 from hemojax.batches import filled
-from hemojax.benchmark.explained import Explained, identities, places, spread, targets_of
+from hemojax.benchmark.explained import Explained, identities, places, program, spread, targets_of
 from hemojax.cam import engine, postprocess, registration, targets
 from hemojax.cam.registry import costly, draws_masks
 from hemojax.compilation import Program
@@ -96,7 +96,8 @@ def compute(run: TrainedRun, explained: Explained) -> pd.DataFrame:
             "target": config.cam.target,
             "seeds": config.cam.random_seeds,
             "batch": config.cam.batch,
-        } | ({"registered": config.cam.registration} if any(map(draws_masks, job.methods)) else {})
+            **_copies(config.cam, job),
+        }
         home = run.maps / job.name
         stamp = home / "job.json"
         before = json.loads(stamp.read_text()) if stamp.exists() else {}
@@ -111,6 +112,12 @@ def compute(run: TrainedRun, explained: Explained) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _copies(cam: ConfigDict, job: Job) -> dict[str, Any]:
+    """What else a job's maps depend on, where they do."""
+    drawn = {"registered": cam.registration} if cam.mirrored or any(map(draws_masks, job.methods)) else {}
+    return drawn | ({"mirrored": list(cam.mirrored)} if cam.mirrored else {})
+
+
 def with_batches_of(before: dict[str, Any], described: dict[str, Any]) -> dict[str, Any]:
     """A job's description; in batches of the size that it was begun with, whatever another device has room for."""
     return before if before | {"batch": None} == described | {"batch": None} else described
@@ -120,15 +127,7 @@ def _compute_job(
     run: TrainedRun, job: Job, target: targets.Target, *, reader: loader.Reader, home: Path, batch: int
 ) -> dict[str, object]:
     config, mesh, size = run.config, devices.mesh(), devices.whole_batch(min(batch, len(job.slices)))
-    explain = engine.build(
-        run.network,
-        job.methods,
-        job.stages,
-        seeds=config.cam.random_seeds,
-        chunk=config.cam.chunk,
-        mesh=mesh,
-        registered=config.cam.registration,
-    )
+    explain = program(run, job.methods, job.stages, seeds=config.cam.random_seeds, mesh=mesh)
     variables, drawn = devices.replicate(run.variables), identities(job.slices)
     starts = range(0, len(job.slices), size)
     missing = [start for start in starts if not (home / f"{start:06d}.npz").exists()]
@@ -216,8 +215,12 @@ class MapBatch:
 
 
 def shift(run: Run, network: Network, cells: int) -> float:
-    """By how many cells the maps of a stage of this many are moved, see `cam.registration`."""
-    return registration.shift(network, run.config.data.size / cells) if run.config.cam.registration else 0.0
+    """By how many cells the maps of a stage of this many are moved, see `cam.registration`.
+
+    Means over mirror images are at half-pixel centres already, see `cam.mirrors`.
+    """
+    moved = run.config.cam.registration and not run.config.cam.mirrored
+    return registration.shift(network, run.config.data.size / cells) if moved else 0.0
 
 
 @functools.cache

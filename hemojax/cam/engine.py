@@ -12,6 +12,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from hemojax import devices
+from hemojax.cam import mirrors, registration
 from hemojax.cam.eigen import principal_projection
 from hemojax.cam.inputs import gather, without_taps
 from hemojax.cam.method import Inputs, Method
@@ -47,6 +48,7 @@ def build(
     mesh: Mesh | None = None,
     eigen_smooth: bool = False,
     registered: bool = False,
+    mirrored: Sequence[str] = (),
     platform: str | None = None,
     compiler_options: Mapping[str, Any] | None = None,
 ) -> Program:
@@ -64,6 +66,8 @@ def build(
             (PGC's option of that name); a method that is no sum over channels stays as it is.
         registered: draw the masks of ScoreCAM and its kin on the image where the network's cells look (see
             `registration`), and not at half-pixel centres as all libraries do. Maps are drawn later, by whoever asked.
+        mirrored: average the maps over copies mirrored along these axes ("i": rows, "j": columns), in as many times the
+            time (see `mirrors`). If `registered`, they are moved to half-pixel centres, where they are to be drawn.
         platform: what the program is for, "cpu", "gpu" or "tpu"; default: the mesh's, or this process's devices.
         compiler_options: XLA's, for this program alone, beside those of `compilation.options`.
 
@@ -115,8 +119,16 @@ def build(
             },
         )
 
+    def explain_copies(
+        variables: Variables, images: Float[Array, "b height width channels"], *more: Any
+    ) -> Explanation:
+        shift = partial(registration.shift, network) if registered else lambda _: 0.0
+        found = mirrors.averaged(lambda copy: explain_group(variables, copy, *more), images, mirrored, shift)
+        return Explanation(*found)
+
     def explain(variables: Variables, *batch: Any) -> Explanation:
-        return map_groups(partial(explain_group, without_taps(variables)), platform, *batch)
+        of_group = explain_copies if mirrored else explain_group
+        return map_groups(partial(of_group, without_taps(variables)), platform, *batch)
 
     if mesh is None:
         return Program(explain, platform, compiler_options)

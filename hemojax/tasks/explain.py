@@ -17,8 +17,8 @@ from scipy import special
 
 from hemojax import devices, results
 from hemojax.batches import in_batches
-from hemojax.benchmark import fusion, stored_maps
-from hemojax.cam import engine, postprocess, random, refinement, targets
+from hemojax.benchmark import explained, fusion, stored_maps
+from hemojax.cam import postprocess, random, refinement, targets
 from hemojax.checks import sized
 from hemojax.data import case, grey, hounsfield
 from hemojax.data.datasets import generic
@@ -159,8 +159,7 @@ def build(run: TrainedRun, choice: Choice, *, batch: int, chunk: int) -> Callabl
         check_name(method, fusion.recipes(run), "fused map")
         cells = fusion.recipes(run)[method]
     stages, methods = (tuple(dict.fromkeys(names)) for names in zip(*cells, strict=True))
-    registered = run.config.cam.registration
-    maps = engine.build(run.network, methods, stages, seeds=1, chunk=chunk, mesh=mesh, registered=registered)
+    maps = explained.program(run, methods, stages, seeds=1, chunk=chunk, mesh=mesh)
     full_size = jax.jit(postprocess.full_heat, static_argnums=(1, 2))
     fuse, refine = (jax.jit(function, static_argnums=0) for function in (fusion.fuse, refinement.refine))
 
