@@ -1,0 +1,272 @@
+"""Which planes make one volume, and which volume of a study is meant where nobody says."""
+
+import dataclasses
+import hashlib
+import itertools
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int16
+from nibabel.nifti1 import Nifti1Image
+
+from hemojax.data.case import CaseError
+from hemojax.data.dicom import headers, pixels
+from hemojax.data.dicom.headers import Plane, Unreadable
+
+DOUBLED_MM = 0.05
+"""Planes that lie closer stand at one place."""
+UNEVEN_MM = 0.15
+"""Positions are written rounded: steps that differ by less are one step."""
+UNEVEN = 0.05
+"""And by less than this share of the step."""
+MOST_STACKS = 4
+"""A series that falls into more evenly spaced stacks has no spacing."""
+PARALLEL = 2e-3
+"""Of direction cosines that are the same."""
+HEAD = ("", "HEAD", "BRAIN", "SKULL", "HEADNECK")
+_SHARP_WORDS = re.compile(r"BONE|EDGE|LUNG|SHARP|DETAIL|ULTRA|HIGH|^(D|E|L|YA|YB|YC|YD|YE)$")
+_SHARP_NUMBERS = (
+    re.compile(r"^[BHJ][A-Z]?([5-9]\d)"),  # Siemens: H30s is soft, H60s and Hr68 are sharp
+    re.compile(r"^FC(3\d|5\d|8\d)"),  # Canon and Toshiba
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stack:
+    """Evenly spaced parallel planes: one volume.
+
+    Attributes:
+        name: made of the series' UID by a hash; a number behind it, where the series gives several stacks.
+        planes: in the order of the normal of the planes, which is the cross product of their two directions.
+        fault: why it cannot be read, or "".
+    """
+
+    name: str
+    planes: tuple[Plane, ...]
+    fault: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a folder holds.
+
+    Attributes:
+        stacks: the chosen ones by name; those with a fault too, where their study has no others.
+        notes: what was left out, and why; what was seen. A line each.
+    """
+
+    stacks: dict[str, Stack]
+    notes: tuple[str, ...]
+
+
+def find(path: Path, *, every_series: bool = False) -> Found:
+    """The volumes of a folder, or of the folder of a DICOMDIR.
+
+    Of each study one reconstruction is chosen: of the head rather than of another part of the body, then of a soft
+    kernel, then without contrast agent, then the one with most slices.
+
+    Args:
+        path: the folder or the DICOMDIR; or one file, which is then taken alone.
+        every_series: not one of each study, but every one that is an axial CT.
+
+    Raises:
+        CaseError: nothing in it is an axial CT.
+    """
+    folder = path.parent if path.name.upper() == "DICOMDIR" else path
+    planes, notes = _planes([path] if folder.is_file() else headers.files(folder))
+    usable = [plane for plane in planes if not plane.left_out]
+    left_out = Counter(plane.left_out for plane in planes if plane.left_out)
+    notes += [f"{number} images left out: {reason}" for reason, number in sorted(left_out.items())]
+    studies: dict[str, list[list[Stack]]] = defaultdict(list)
+    for _, group in itertools.groupby(sorted(usable, key=lambda plane: plane.series), lambda plane: plane.series):
+        reconstructions, said = _series(list(group))
+        notes += said
+        for stacks in reconstructions:
+            studies[stacks[0].planes[0].study].append(stacks)
+    chosen: dict[str, Stack] = {}
+    for study in studies.values():
+        sound = [stacks for stacks in study if not any(stack.fault for stack in stacks)] or study
+        best = max(sound, key=_preference)
+        taken = study if every_series else [best]
+        for stacks in study:
+            if stacks in taken:
+                chosen |= {stack.name: stack for stack in stacks}
+            else:
+                why = stacks[0].fault or f"{best[0].name} of the same study is taken"
+                notes.append(f"{stacks[0].name} ({_described(stacks)}) left out: {why}")
+    if not chosen:
+        raise CaseError(path, f"holds no axial head CT in DICOM{''.join(f'; {note}' for note in notes)}")
+    return Found(chosen, tuple(notes))
+
+
+def read(stack: Stack) -> tuple[Int16[np.ndarray, "h w n"], Nifti1Image]:
+    """The volume of a stack in HU and an image with its affine, see `pixels.read`.
+
+    Raises:
+        CaseError: the stack has a fault, or its pixels have.
+    """
+    if stack.fault:
+        raise CaseError(Path(stack.name), stack.fault)
+    return pixels.read(stack.name, stack.planes)
+
+
+def _planes(paths: Iterable[Path]) -> tuple[list[Plane], list[str]]:
+    planes, others, notes = [], Counter[str](), []
+    for path in paths:
+        try:
+            found = headers.planes(path)
+        except Unreadable as error:
+            notes.append(f"{path.name} left out: {error}")
+            continue
+        if not found and path.name.upper() != "DICOMDIR":
+            others[path.suffix.lower() or "without an ending"] += 1
+        planes += found
+    if others:
+        kinds = ", ".join(f"{number} {ending}" for ending, number in sorted(others.items()))
+        notes.append(f"{others.total()} files left out: no DICOM ({kinds})")
+    return planes, notes
+
+
+def _series(planes: list[Plane]) -> tuple[list[list[Stack]], list[str]]:
+    """The reconstructions of one series, each a list of stacks; and what there is to say of them."""
+    name = f"ct-{hashlib.sha256(planes[0].series.encode()).hexdigest()[:12]}"
+    once: dict[tuple[str, int], Plane] = {}
+    for plane in planes:
+        once.setdefault((plane.instance, plane.frame), plane)
+    notes = [f"{name}: {len(planes) - len(once)} files are there twice"] if len(once) < len(planes) else []
+    found = []
+    for group in _alike(once.values()):
+        tilt = abs(float(_normal(group[0])[2]))
+        if tilt < np.sqrt(0.5):
+            notes.append(f"{name}: {len(group)} images left out: not axial")
+            continue
+        try:
+            for planes in _without_doubles(group):
+                stacks, said = _even(planes)
+                found.append([Stack(name, tuple(stack)) for stack in stacks])
+                notes += [f"{name}: {line}" for line in said]
+        except Unreadable as error:
+            found.append([Stack(name, tuple(group), str(error))])
+    if sum(map(len, found)) > 1:
+        number = itertools.count(1)
+        found = [[dataclasses.replace(stack, name=f"{name}-{next(number)}") for stack in stacks] for stacks in found]
+    return found, notes
+
+
+def _alike(planes: Iterable[Plane]) -> list[list[Plane]]:
+    """Planes of one study, kernel, shape and spacing, and parallel; of a multi-frame file, planes of that file."""
+    groups: list[list[Plane]] = []
+    for plane in planes:
+        for group in groups:
+            if _key(group[0]) == _key(plane) and np.allclose(group[0].orientation, plane.orientation, atol=PARALLEL):
+                group.append(plane)
+                break
+        else:
+            groups.append([plane])
+    return groups
+
+
+def _key(plane: Plane) -> tuple[object, ...]:
+    spacing = tuple(round(mm, 4) for mm in plane.spacing)
+    return plane.study, plane.kernel, plane.shape, spacing, plane.path if plane.multi_frame else None
+
+
+def _normal(plane: Plane) -> Float[np.ndarray, " 3"]:
+    return np.cross(*np.reshape(plane.orientation, (2, 3)))
+
+
+def _without_doubles(planes: list[Plane]) -> list[list[Plane]]:
+    """In order, one plane at each place: doubles that hold the same are one, acquisitions are told apart.
+
+    Raises:
+        Unreadable: two different planes stand at one place.
+    """
+    planes = _sorted(planes)
+    if not _doubles(planes):
+        return [planes]
+    acquisitions = defaultdict(list)
+    for plane in planes:
+        acquisitions[plane.acquisition].append(plane)
+    if len(acquisitions) > 1 and not any(_doubles(group) for group in acquisitions.values()):
+        return [acquisitions[number] for number in sorted(acquisitions)]
+    kept = planes[:1]
+    for plane in planes[1:]:
+        if not _doubles([kept[-1], plane]):
+            kept.append(plane)
+        elif not pixels.same(kept[-1], plane):
+            raise Unreadable(f"images {kept[-1].number} and {plane.number} differ and stand at one place; keep one")
+    return [kept]
+
+
+def _sorted(planes: list[Plane]) -> list[Plane]:
+    normal = _normal(planes[0])
+    return sorted(planes, key=lambda plane: (float(np.dot(plane.position, normal)), plane.number))
+
+
+def _doubles(planes: list[Plane]) -> bool:
+    along = np.array([plane.position for plane in planes]) @ _normal(planes[0])
+    return bool((np.diff(along) < DOUBLED_MM).any())
+
+
+def _even(planes: list[Plane]) -> tuple[list[list[Plane]], list[str]]:
+    """The evenly spaced stacks of planes in order, and what is said of the places between them.
+
+    Raises:
+        Unreadable: they fall into too many; or do not lie on a line; or a single plane has no thickness.
+    """
+    positions = np.array([plane.position for plane in planes])
+    steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
+    cuts, notes = [], []
+    for k, step in enumerate(steps):
+        around = [float(other) for other in (*steps[max(k - 1, 0) : k], *steps[k + 1 : k + 2])]
+        base = min(around, default=step)
+        if step - base > max(UNEVEN_MM, UNEVEN * base):
+            cuts.append(k + 1)
+            missing = round(step / base) - 1
+            whole = abs(step / base - missing - 1) < UNEVEN and max(around) - base <= max(UNEVEN_MM, UNEVEN * base)
+            between = f"between images {planes[k].number} and {planes[k + 1].number}"
+            notes.append(
+                f"{missing} slices are missing {between}; each part is a stack of its own"
+                if whole
+                else f"the spacing changes from {base:.2f} to {step:.2f} mm {between}; each part is a stack of its own"
+            )
+    if len(cuts) >= MOST_STACKS:
+        raise Unreadable(
+            f"its slices lie from {steps.min():.2f} to {steps.max():.2f} mm apart, without an even spacing"
+        )
+    stacks = [planes[start:stop] for start, stop in itertools.pairwise([0, *cuts, len(planes)])]
+    for stack in stacks:
+        _check_line(stack)
+    return stacks, notes
+
+
+def _check_line(planes: list[Plane]) -> None:
+    if len(planes) == 1 and not planes[0].distance > 0:
+        raise Unreadable(f"image {planes[0].number} lies alone and has no slice thickness")
+    positions = np.array([plane.position for plane in planes])
+    ideal = np.linspace(positions[0], positions[-1], len(planes))
+    off = float(np.linalg.norm(positions - ideal, axis=1).max())
+    allowed = max(UNEVEN_MM, min(planes[0].spacing))
+    if off > allowed:
+        raise Unreadable(f"its slices lie up to {off:.2f} mm beside an even line")
+
+
+def _preference(stacks: Sequence[Stack]) -> tuple[bool, bool, bool, int]:
+    plane = stacks[0].planes[0]
+    head = plane.body_part.upper().strip() in HEAD
+    return head, is_soft(plane.kernel), not plane.contrast, sum(len(stack.planes) for stack in stacks)
+
+
+def is_soft(kernel: str) -> bool:
+    """Whether a reconstruction kernel is one for soft tissue, as far as its name tells: sharp ones show noise."""
+    name = kernel.upper().strip()
+    return not (_SHARP_WORDS.search(name) or any(pattern.match(name) for pattern in _SHARP_NUMBERS))
+
+
+def _described(stacks: Sequence[Stack]) -> str:
+    plane = stacks[0].planes[0]
+    number = sum(len(stack.planes) for stack in stacks)
+    return f"{number} slices, {'soft' if is_soft(plane.kernel) else 'sharp'} kernel"
