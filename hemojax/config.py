@@ -102,7 +102,9 @@ def defaults() -> ConfigDict:
     faithfulness.blur = 10.0  # where insertion begins: standard deviation of the Gaussian, in pixels of the input
 
     explain = config.explain = ConfigDict()
-    explain.scans = ""  # a folder of .nii.gz files, or one file
+    explain.scans = ""  # a folder of .nii.gz files, or one file; or a folder of DICOM, as a hospital exports it
+    explain.every_series = False  # of DICOM: every axial series, not one of each study (docs/dicom.md says which)
+    explain.dicom_identity = False  # whether the DICOM objects that are written name the patient as the scan's files do
     explain.mask = ""  # whose choice on validation to use: a name of data.masks (default: the first that is drawn)
     explain.method = ""  # default: the one chosen on validation, and so its stage and threshold
     explain.stage = ""

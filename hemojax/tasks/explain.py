@@ -1,5 +1,6 @@
 """The study's product: slice probabilities, heat maps, masks and boxes for scans that nobody has annotated."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,12 +20,12 @@ from hemojax.batches import in_batches
 from hemojax.benchmark import fusion, stored_maps
 from hemojax.cam import engine, postprocess, random, refinement, targets
 from hemojax.checks import sized
-from hemojax.data import case, grey, hounsfield
+from hemojax.data import case, dicom, grey, hounsfield
 from hemojax.data.datasets import generic
 from hemojax.errors import UserError, check_name
 from hemojax.metrics import boxes
-from hemojax.progress import Progress
-from hemojax.reporting import figures, scan_files
+from hemojax.progress import Progress, say
+from hemojax.reporting import dicom_files, figures, scan_files
 from hemojax.run import Run, TrainedRun, create_network, stored
 from hemojax.training import loop, predict
 
@@ -67,16 +68,16 @@ def explain(config: ConfigDict, workdir: Path) -> None:
     """Explain the scans of `config.explain.scans` with the run in `workdir`.
 
     Writes to `<workdir>/explain/`: for each scan `<scan>_heat.nii.gz`, `<scan>_mask.nii.gz` (on the scan's own grid
-    and affine) and `<scan>_montage.png`; for all of them `probabilities.csv`, `boxes.csv` and `boxes.coco.json`. A
-    slice is positive if a label's probability is above 0.5, and then explained for its most probable label.
+    and affine) and `<scan>_montage.png`, of a DICOM series also `<scan>_heat.dcm` and `<scan>_mask.dcm`; for all of
+    them `probabilities.csv`, `boxes.csv` and `boxes.coco.json`. A slice is positive if a label's probability is above
+    0.5, and then explained for its most probable label.
 
     Raises:
         UserError: the run or the scans are missing; or some scans could not be read (after all others are done).
     """
     if not config.explain.scans:
-        raise UserError("name a folder of .nii.gz files, or one file: --config.explain.scans=PATH")
-    path = Path(config.explain.scans)
-    scans = {path.name.removesuffix(".gz").removesuffix(".nii"): path} if path.is_file() else generic.scans(path)
+        raise UserError("name a folder of .nii.gz files or of DICOM, or one file: --config.explain.scans=PATH")
+    scans = _scans(config.explain)
     run = stored(workdir)
     choice = choose(config.explain, run)  # before the weights are read, which takes longer
     run = loop.trained(run)
@@ -87,14 +88,12 @@ def explain(config: ConfigDict, workdir: Path) -> None:
     with Progress("explaining", len(scans)) as progress:
         for name, scan in scans.items():
             try:
-                array, image = case.read_nifti(scan)
-                hu = case.check_hu(scan, array)
+                read = _read(name, scan)
             except case.CaseError as error:
                 logging.error("%s", error)
                 failures.append(str(error))
                 continue
-            read = Scan(name, hu, image)
-            found = find(read)
+            hu, found = read.hu, find(read)
             probability = special.expit(found.logits.astype(np.float64))
             mask = found.heat > np.float32(choice.threshold)
             table = _boxes(name, found.heat, mask)
@@ -103,8 +102,16 @@ def explain(config: ConfigDict, workdir: Path) -> None:
             found_boxes.append(table)
             columns = dict(zip(run.config.data.labels, probability.T, strict=True))
             probabilities.append(pd.DataFrame({"scan": name, "slice": range(hu.shape[2]), **columns}))
-            positive = int((probability > 0.5).any(axis=1).sum())
-            progress.line(f"{name}: {positive} of {hu.shape[2]} slices positive, {len(table)} boxes")
+            positive = (probability > 0.5).any(axis=1)
+            progress.line(f"{name}: {positive.sum()} of {hu.shape[2]} slices positive, {len(table)} boxes")
+            if isinstance(scan, dicom.Stack) and dicom_files.available():
+                try:
+                    origin = _origin(scan, run, choice, identity=config.explain.dicom_identity)
+                    planes = {"mask": dicom.slices_first(mask), "heat": dicom.slices_first(found.heat)}
+                    dicom_files.write(output, origin, positive=positive, **planes)
+                except UserError as error:
+                    logging.error("%s", error)
+                    failures.append(str(error))
             progress.advance()
     if probabilities:
         all_boxes = pd.concat(found_boxes, ignore_index=True)
@@ -114,6 +121,46 @@ def explain(config: ConfigDict, workdir: Path) -> None:
         results.write_json(output / "explain.json", choice._asdict())
     if failures:
         raise UserError(f"{len(failures)} of {len(scans)} scans could not be explained: {'; '.join(failures)}")
+
+
+def _scans(options: ConfigDict) -> dict[str, Path | dicom.Stack]:
+    """The scans by name: NIfTI files, or where there are none, the stacks of a DICOM folder."""
+    path = Path(options.scans)
+    if path.is_file() and not dicom.is_dicom(path):
+        return {path.name.removesuffix(".gz").removesuffix(".nii"): path}
+    try:
+        return dict(generic.scans(path))
+    except case.CaseError:
+        if not dicom.is_dicom(path):
+            raise
+    found = dicom.find(path, every_series=options.every_series)
+    for note in found.notes:
+        say(note)
+    if not dicom_files.available():
+        say("no DICOM is written: pip install 'hemojax[dicom]'")
+    return dict(found.stacks)
+
+
+def _read(name: str, scan: Path | dicom.Stack) -> Scan:
+    if isinstance(scan, dicom.Stack):
+        hu, image = dicom.read(scan)
+        return Scan(name, case.check_hu(Path(name), hu), image)
+    array, image = case.read_nifti(scan)
+    return Scan(name, case.check_hu(scan, array), image)
+
+
+def _origin(stack: dicom.Stack, run: Run, choice: Choice, *, identity: bool) -> dicom_files.Origin:
+    planes = stack.planes
+    digest = hashlib.sha256(run.config.to_json_best_effort(sort_keys=True).encode()).hexdigest()[:12]
+    return dicom_files.Origin(
+        scan=stack.name,
+        sources=dicom.sources(stack, identity=identity),
+        frames=[plane.frame for plane in planes if plane.multi_frame],
+        numbers=[plane.number for plane in planes],
+        run=f"{run.config.name}-{digest}",
+        method=f"{choice.method} at {choice.stage} > {choice.threshold:.3g}",
+        identified=identity,
+    )
 
 
 def choose(options: ConfigDict, run: Run) -> Choice:

@@ -155,7 +155,7 @@ def test_doubles(tmp_path):
     (tmp_path / "a" / "copy").write_bytes(paths[1].read_bytes())
     _, planes, _, notes = only(tmp_path / "a")
     np.testing.assert_array_equal(planes, HU)
-    assert any("1 files are there twice" in note for note in notes)
+    assert any("1 images are there twice" in note for note in notes)
     # Sent again under new numbers: the same pixels are one slice, others are refused.
     again = dcmread(paths[2])
     again.SOPInstanceUID, again.InstanceNumber = dicom_folders.uid("again"), 9
@@ -163,6 +163,7 @@ def test_doubles(tmp_path):
     np.testing.assert_array_equal(only(tmp_path / "a")[1], HU)
     again.PixelData = bytes(len(again.PixelData))
     again.save_as(tmp_path / "a" / "again")
+    (tmp_path / "a" / "copy").unlink()
     with pytest.raises(CaseError, match=r"^ct-\w{12}: images 3 and 9 differ and stand at one place; keep one$"):
         only(tmp_path / "a")
 

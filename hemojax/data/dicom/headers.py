@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from pydicom import config, dcmread
 from pydicom.dataset import Dataset
@@ -89,8 +89,8 @@ class Plane(NamedTuple):
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No warning and no log line of pydicom, which would show values; values that break the standard are taken."""
-    loggers = [logging.getLogger(name) for name in ("pydicom", "openjpeg", "libjpeg")]
+    """No warning and no log line of the DICOM packages, which show values; values beyond the standard are taken."""
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom", "openjpeg", "libjpeg")]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL + 1)
@@ -154,11 +154,11 @@ def planes(path: Path) -> list[Plane]:
     if not _begins_as_dicom(path):
         return []
     try:
-        with quiet():
-            header = read(path, TAGS)
+        with quiet(), path.open("rb") as file:
+            header = _read(file, TAGS)
             if header.get("SOPClassUID") == MediaStorageDirectoryStorage:
                 return []
-            return _planes(path, header)
+            return _planes(path, header, path.stat().st_size - file.tell())
     except Unreadable:
         raise
     except (Exception, MemoryError):  # of a damaged header pydicom raises errors of many kinds
@@ -173,19 +173,28 @@ def read(path: Path, tags: Sequence[str]) -> Dataset:
             is read.
     """
     with path.open("rb") as file:
-        file.seek(128)
-        if file.read(4) == b"DICM" and read_file_meta_info(path).TransferSyntaxUID.is_deflated:
+        return _read(file, tags)
+
+
+def _read(file: BinaryIO, tags: Sequence[str]) -> Dataset:
+    """As `read`; leaves the file at the pixels, if these are not among the tags."""
+    file.seek(128)
+    if file.read(4) == b"DICM":
+        syntax = read_file_meta_info(file.name).TransferSyntaxUID
+        if syntax.is_deflated:
             raise Unreadable("is deflated as a whole; store it in another transfer syntax")
-    dataset = dcmread(path, specific_tags=list(tags), force=True, stop_before_pixels="PixelData" not in tags)
+        if syntax not in AllTransferSyntaxes:
+            raise Unreadable("has a transfer syntax that is not in the standard; store it in another one")
+    file.seek(0)
+    dataset = dcmread(file, specific_tags=list(tags), force=True, stop_before_pixels="PixelData" not in tags)
     if "TransferSyntaxUID" not in dataset.file_meta:  # an old file, without a preamble
         implicit = dataset.original_encoding[0]
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
-    if dataset.file_meta.TransferSyntaxUID not in AllTransferSyntaxes:
-        raise Unreadable("has a transfer syntax that is not in the standard; store it in another one")
     return dataset
 
 
-def _planes(path: Path, header: Dataset) -> list[Plane]:
+def _planes(path: Path, header: Dataset, left: int) -> list[Plane]:
+    """The planes of a file with so many bytes left behind its header."""
     kind = str(header.get("SOPClassUID", ""))
     number, acquisition = (int(_first(header.get(f"{name}Number"), -1)) for name in ("Instance", "Acquisition"))
     plane = Plane(
@@ -213,7 +222,7 @@ def _planes(path: Path, header: Dataset) -> list[Plane]:
     if not plane.multi_frame and frames != 1:
         raise Unreadable(f"claims {frames} frames, a CT image has one")
     claimed = rows * columns * frames * int(header.BitsAllocated) // 8
-    if claimed > path.stat().st_size and not header.file_meta.TransferSyntaxUID.is_compressed:
+    if claimed > left and not header.file_meta.TransferSyntaxUID.is_compressed:
         raise Unreadable("is cut off: it is smaller than its pixels; copy it again")
     plane = plane._replace(shape=(rows, columns))
     if not plane.multi_frame:

@@ -85,13 +85,13 @@ def same(one: Plane, other: Plane) -> bool:
     Raises:
         Unreadable: one of them cannot be decoded.
     """
-    return np.array_equal(_hu(_open(one.path), one), _hu(_open(other.path), other))
-
-
-def sources(planes: Sequence[Plane], tags: Sequence[str]) -> list[Dataset]:
-    """The headers of a stack's files, with these elements only: one a plane, or one of a multi-frame file."""
-    with headers.quiet():
-        return [headers.read(path, tags) for path in dict.fromkeys(plane.path for plane in planes)]
+    found = []
+    for plane in (one, other):
+        try:
+            found.append(_hu(_open(plane.path), plane))
+        except Unreadable as error:
+            raise Unreadable(f"{plane.path.name}: {error}") from None
+    return np.array_equal(found[0], found[1])
 
 
 def _open(path: Path) -> Dataset:

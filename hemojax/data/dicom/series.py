@@ -24,6 +24,8 @@ UNEVEN = 0.05
 """And by less than this share of the step."""
 MOST_STACKS = 4
 """A series that falls into more evenly spaced stacks has no spacing."""
+FEWEST = 3
+"""Slices of a volume, where acquisitions stand at the same places."""
 PARALLEL = 2e-3
 """Of direction cosines that are the same."""
 HEAD = ("", "HEAD", "BRAIN", "SKULL", "HEADNECK")
@@ -133,18 +135,17 @@ def _planes(paths: Iterable[Path]) -> tuple[list[Plane], list[str]]:
 def _series(planes: list[Plane]) -> tuple[list[list[Stack]], list[str]]:
     """The reconstructions of one series, each a list of stacks; and what there is to say of them."""
     name = f"ct-{hashlib.sha256(planes[0].series.encode()).hexdigest()[:12]}"
-    once: dict[tuple[str, int], Plane] = {}
-    for plane in planes:
-        once.setdefault((plane.instance, plane.frame), plane)
-    notes = [f"{name}: {len(planes) - len(once)} files are there twice"] if len(once) < len(planes) else []
+    notes: list[str] = []
     found = []
-    for group in _alike(once.values()):
+    for group in _alike(planes):
         tilt = abs(float(_normal(group[0])[2]))
         if tilt < np.sqrt(0.5):
             notes.append(f"{name}: {len(group)} images left out: not axial")
             continue
         try:
-            for planes in _without_doubles(group):
+            single, again = _without_doubles(group)
+            notes += [f"{name}: {again} images are there twice"] if again else []
+            for planes in single:
                 stacks, said = _even(planes)
                 found.append([Stack(name, tuple(stack)) for stack in stacks])
                 notes += [f"{name}: {line}" for line in said]
@@ -178,27 +179,44 @@ def _normal(plane: Plane) -> Float[np.ndarray, " 3"]:
     return np.cross(*np.reshape(plane.orientation, (2, 3)))
 
 
-def _without_doubles(planes: list[Plane]) -> list[list[Plane]]:
-    """In order, one plane at each place: doubles that hold the same are one, acquisitions are told apart.
+def _without_doubles(planes: list[Plane]) -> tuple[list[list[Plane]], int]:
+    """In order, one plane at each place: acquisitions are told apart, of doubles that hold the same one is kept.
+
+    Returns:
+        The planes of each acquisition, or of all; and how many doubles were left out.
 
     Raises:
         Unreadable: two different planes stand at one place.
     """
     planes = _sorted(planes)
     if not _doubles(planes):
-        return [planes]
-    acquisitions = defaultdict(list)
+        return [planes], 0
+    if acquisitions := _acquisitions(planes):
+        return acquisitions, 0
+    kept: list[Plane] = []
+    differ: list[Plane] = []
+    for place in _places(planes):
+        distinct: list[Plane] = []
+        for plane in place:
+            if not any(pixels.same(other, plane) for other in distinct):
+                distinct.append(plane)
+        kept += distinct
+        differ = differ or distinct[1:] and distinct
+    again = len(planes) - len(kept)
+    if not differ:
+        return [kept], again
+    if acquisitions := _acquisitions(kept):
+        return acquisitions, again
+    raise Unreadable(f"images {differ[0].number} and {differ[1].number} differ and stand at one place; keep one")
+
+
+def _acquisitions(planes: list[Plane]) -> list[list[Plane]]:
+    """The planes of each acquisition, if each is a volume; else none: some scanners count every slice as one."""
+    parts = defaultdict(list)
     for plane in planes:
-        acquisitions[plane.acquisition].append(plane)
-    if len(acquisitions) > 1 and not any(_doubles(group) for group in acquisitions.values()):
-        return [acquisitions[number] for number in sorted(acquisitions)]
-    kept = planes[:1]
-    for plane in planes[1:]:
-        if not _doubles([kept[-1], plane]):
-            kept.append(plane)
-        elif not pixels.same(kept[-1], plane):
-            raise Unreadable(f"images {kept[-1].number} and {plane.number} differ and stand at one place; keep one")
-    return [kept]
+        parts[plane.acquisition].append(plane)
+    volumes = len(parts) > 1 and not any(_doubles(part) or len(part) < FEWEST for part in parts.values())
+    return [parts[number] for number in sorted(parts)] if volumes else []
 
 
 def _sorted(planes: list[Plane]) -> list[Plane]:
@@ -206,9 +224,15 @@ def _sorted(planes: list[Plane]) -> list[Plane]:
     return sorted(planes, key=lambda plane: (float(np.dot(plane.position, normal)), plane.number))
 
 
-def _doubles(planes: list[Plane]) -> bool:
+def _places(planes: list[Plane]) -> list[list[Plane]]:
+    """Planes in order, those that stand at one place together."""
     along = np.array([plane.position for plane in planes]) @ _normal(planes[0])
-    return bool((np.diff(along) < DOUBLED_MM).any())
+    starts = [0, *(np.flatnonzero(np.diff(along) >= DOUBLED_MM) + 1).tolist(), len(planes)]
+    return [planes[start:stop] for start, stop in itertools.pairwise(starts)]
+
+
+def _doubles(planes: list[Plane]) -> bool:
+    return len(_places(planes)) < len(planes)
 
 
 def _even(planes: list[Plane]) -> tuple[list[list[Plane]], list[str]]:
