@@ -22,7 +22,7 @@ def defaults() -> ConfigDict:
     config.seeds = ()  # of bench and report: as many trainings, in folders of their own, and a report over all of them
 
     data = config.data = ConfigDict()
-    data.layout = "generic"  # generic | hemorica | phantom
+    data.layout = "generic"  # generic | hemorica | dicom | phantom
     data.root = ""  # folder of the data set; a phantom is generated there (default: in the workdir)
     data.labels = ("any",)  # a logit each: any, or EPH, SDH, SAH, IPH, IVH
     data.masks = ConfigDict({"haemorrhage": ANY_SUBTYPE})  # what CAMs are scored against: name -> mask integers

@@ -1,14 +1,17 @@
 """Series come out of a hospital's folder as they went in; what is left out is named; nothing hangs or shows a name."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 from data import dicom_folders
 from data.dicom_folders import NAMES
+from data.folders import save
 from pydicom import dcmread
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -20,9 +23,11 @@ from pydicom.uid import (
 
 from hemojax.data import dicom
 from hemojax.data.case import CaseError
+from hemojax.data.datasets import LAYOUTS
 from hemojax.data.dicom import headers
 from hemojax.data.dicom.pixels import AIR
 from hemojax.data.dicom.series import is_soft
+from hemojax.data.labels import BHSD_SUBTYPES
 
 HU = dicom_folders.hu()
 LARGE = dicom_folders.hu(2, 64, 48)
@@ -47,6 +52,7 @@ def test_a_hospitals_folder(tmp_path):
     (tmp_path / "viewer.EXE").write_bytes(b"MZ")
     (tmp_path / "Plantagenet" / "loop").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "nowhere").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe")
     name, planes, image, notes = only(tmp_path)
     np.testing.assert_array_equal(planes, HU)
     np.testing.assert_allclose(
@@ -119,7 +125,7 @@ def test_compressed_pixels(tmp_path, syntax):
 
 def test_a_missing_decoder_names_the_extra(tmp_path, monkeypatch):
     dicom_folders.series(tmp_path, HU[:2], syntax=RLELossless)
-    monkeypatch.setattr("hemojax.data.dicom.pixels.get_decoder", lambda _: type("None", (), {"is_available": False}))
+    monkeypatch.setattr("hemojax.data.dicom.pixels.DECODERS", ("gdcm",))
     with pytest.raises(
         CaseError, match=r"IM0003: is compressed \(RLE Lossless\), which pip install 'hemojax\[dicom\]'"
     ):
@@ -208,6 +214,8 @@ def test_spacings(tmp_path):
     [
         ({"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}, "not axial"),
         ({"ImagePositionPatient": None}, "without a position"),
+        ({"PixelSpacing": [0, 0.5]}, "a pixel spacing that no image has"),
+        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "an orientation or a pixel spacing that no image has"),
         ({"RescaleSlope": None}, "its HU are not known"),
         ({"RescaleType": "MGML"}, "not in HU"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "a secondary capture"),
@@ -286,7 +294,7 @@ def test_kernels(kernel, soft):
 
 def test_the_choice_in_a_study(tmp_path):
     dicom_folders.series(tmp_path / "1", HU, name="contrast", ContrastBolusAgent="yes")
-    dicom_folders.series(tmp_path / "2", dicom_folders.hu(30), name="neck", BodyPartExamined="CSPINE")
+    dicom_folders.series(tmp_path / "2", dicom_folders.hu(8), name="neck", BodyPartExamined="CSPINE")
     dicom_folders.series(tmp_path / "3", HU[:3], name="thick")
     dicom_folders.series(tmp_path / "4", HU[:4], name="thin")
     dicom_folders.series(tmp_path / "5", HU[:2], name="other", study="another study")
@@ -300,3 +308,45 @@ def test_jpeg_lossless_has_a_decoder():
     from pydicom.pixels import get_decoder
 
     assert get_decoder(JPEGLosslessSV1).is_available
+
+
+def test_the_layout(tmp_path):
+    masks, uids = {}, {}
+    for n, name in enumerate(("p0", "p1")):
+        hu = dicom_folders.hu(seed=n)
+        paths = dicom_folders.series(tmp_path / "images" / name / "S1", hu, name=name, study=name)
+        dicom_folders.scout(tmp_path / "images" / name / "S0", name=f"scout of {name}")
+        uids |= {dcmread(path).SOPInstanceUID: (name, k) for k, path in enumerate(paths)}
+        _, image = dicom.read(*dicom.find(tmp_path / "images" / name).stacks.values())
+        masks[name] = np.zeros(image.shape, np.uint8)
+        masks[name][4:6, 3:5, 2] = 2
+        save(tmp_path / "masks" / f"{name}.nii.gz", masks[name], image.affine)
+    cases = list(LAYOUTS["dicom"](tmp_path, BHSD_SUBTYPES))
+    assert [case.name for case in cases] == ["p0", "p1"]
+    for n, case in enumerate(cases):
+        np.testing.assert_array_equal(dicom.slices_first(case.hu), dicom_folders.hu(seed=n))
+        np.testing.assert_array_equal(case.mask, masks[case.name])
+        assert (case.axes, case.spacing) == ("LAS", pytest.approx((0.5, 0.6, 5)))
+        assert case.labels[:, 0].tolist() == [0, 0, 1, 0, 0]
+    # A table by UID wins over the masks.
+    rows = [{"SOPInstanceUID": uid, "hemorrhage_binary": int(place == ("p1", 4))} for uid, place in uids.items()]
+    pd.DataFrame(rows).to_csv(tmp_path / "slices.csv", index=False)
+    labels = [case.labels[:, 0].tolist() for case in LAYOUTS["dicom"](tmp_path, BHSD_SUBTYPES)]
+    assert labels == [[0] * 5, [0, 0, 0, 0, 1]]
+    pd.DataFrame([*rows, {"SOPInstanceUID": "1.2.3", "hemorrhage_binary": 0}]).to_csv(
+        tmp_path / "slices.csv", index=False
+    )
+    with pytest.raises(CaseError, match=r"slices\.csv: 1 SOPInstanceUIDs are of no slice that is read: 1\.2\.3"):
+        list(LAYOUTS["dicom"](tmp_path, BHSD_SUBTYPES))
+
+
+def test_a_case_is_one_volume(tmp_path):
+    paths = dicom_folders.series(tmp_path / "images" / "p0", HU)
+    (tmp_path / "slices.csv").write_text("patient,slice,hemorrhage_binary\np0,0,1\n")
+    paths[2].unlink()
+    with pytest.raises(
+        CaseError, match=r"p0: holds 2 volumes, one series without gaps was expected \(ct-.*: 1 slices are"
+    ):
+        list(LAYOUTS["dicom"](tmp_path, BHSD_SUBTYPES))
+    with pytest.raises(CaseError, match=r"images: no such folder"):
+        list(LAYOUTS["dicom"](tmp_path / "images", BHSD_SUBTYPES))

@@ -43,7 +43,7 @@ def test_a_folder_of_dicom(tmp_path, config, capsys, caplog):
     patient = tmp_path / "export" / "Plantagenet"
     paths = dicom_folders.series(patient / "S1", HU, everywhere=True)
     for part, values in (("S2", HU), ("S3", dicom_folders.hu(4, seed=1))):
-        dicom_folders.series(patient / part, values, name="doubled", study="another", everywhere=True)
+        dicom_folders.series(patient / part, values, name="doubled", study="another")
     dicom_folders.scout(patient / "S4")
     (patient / "S1" / "cut").write_bytes(paths[0].read_bytes()[:-99])
     with pytest.raises(UserError) as raised:

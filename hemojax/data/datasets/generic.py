@@ -8,11 +8,13 @@ boxes.csv              optional: patient, slice, i0, j0, i1, j1: an expert's box
                        upper ends exclusive; 256 among a mask target's integers stands for them
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
+from jaxtyping import Shaped
 
 from hemojax.data import case as cases_
 from hemojax.data.case import Case, CaseError
@@ -21,9 +23,13 @@ from hemojax.data.datasets.label_table import BOX
 from hemojax.data.labels import LABELS
 
 SUFFIXES = (".nii.gz", ".nii")
-COLUMNS = {"patient": "patient", "slice": "slice", "hemorrhage_binary": "any", "split": "split"} | {
-    label: label for label in LABELS[1:]
-}
+COLUMNS = {
+    "patient": "patient",
+    "slice": "slice",
+    "SOPInstanceUID": "instance",
+    "hemorrhage_binary": "any",
+    "split": "split",
+} | {label: label for label in LABELS[1:]}
 
 
 def scans(folder: Path) -> dict[str, Path]:
@@ -49,26 +55,44 @@ def _nifti_files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]]) -> Iterator[Case]:
+class Scans(NamedTuple):
+    """How the scans of the folder `images` are found and read.
+
+    Attributes:
+        find: the scans of a folder by case name.
+        read: a scan's array, and an image with its affine.
+        instances: the case and the slice of every image that has a UID, for tables that name slices by it.
+    """
+
+    find: Callable[[Path], dict[str, Path]]
+    read: Callable[[Path], tuple[Shaped[np.ndarray, "h w n"], nib.Nifti1Image]]
+    instances: Callable[[Mapping[str, Path]], dict[str, tuple[str, int]]]
+
+
+NIFTI = Scans(scans, cases_.read_nifti, lambda _: {})
+
+
+def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]], how: Scans = NIFTI) -> Iterator[Case]:
     """Cases of a folder in the generic layout, by name.
 
     Args:
         root: the folder.
         subtypes: mask integers of the subtypes, used where slices.csv does not give their labels.
+        how: the scans are found and read.
 
     Raises:
         CaseError: with the path and the reason.
     """
-    images = scans(root / "images")
+    images = how.find(root / "images")
     masks = _nifti_files(root / "masks") if (root / "masks").is_dir() else {}
     for name in masks.keys() - images.keys():
         raise CaseError(masks[name], f"has no scan {root / 'images' / name}.nii.gz beside it")
     table_path = root / "slices.csv"
-    table = label_table.read(table_path, COLUMNS) if table_path.exists() else None
+    table = label_table.read(table_path, COLUMNS, lambda: how.instances(images)) if table_path.exists() else None
     boxes_path = root / "boxes.csv"
     boxes = label_table.read_boxes(boxes_path) if boxes_path.exists() else None
     for name, path in images.items():
-        array, image = cases_.read_nifti(path)
+        array, image = how.read(path)
         hu = cases_.check_hu(path, array)
         if name in masks:
             array, mask_image = cases_.read_nifti(masks[name])

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+import numpy as np
 from pydicom import config, dcmread
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
@@ -25,6 +26,10 @@ from pydicom.uid import (
 MULTI_FRAME = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 LARGEST_SIDE = 4096
 """Pixels; a header that claims more is no head CT's, and is not believed."""
+FARTHEST = 1e5
+"""mm or HU: numbers beyond are damage."""
+SQUARE = 1e-2
+"""How far direction cosines may be from right angles and from length 1."""
 TAGS = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "ImageType"),
     *("InstanceNumber", "AcquisitionNumber", "ConvolutionKernel", "ContrastBolusAgent", "BodyPartExamined"),
@@ -104,7 +109,10 @@ def quiet() -> Iterator[None]:
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """The files in a folder and its folders, in order; links are followed, each folder is visited once."""
+    """The files in a folder and its folders, in order; links are followed, each folder is visited once.
+
+    Links to nowhere and folders that may not be read are given too: opening them fails, so that they are named.
+    """
     seen, waiting = set(), [folder]
     while waiting:
         here = waiting.pop()
@@ -113,33 +121,32 @@ def files(folder: Path) -> Iterator[Path]:
             if real in seen:
                 continue
             entries = sorted(here.iterdir())
-        except OSError:  # a link to nowhere or to itself, or a folder that may not be read
+        except OSError:
+            yield here
             continue
         seen.add(real)
         folders = []
         for path in entries:
-            with contextlib.suppress(OSError):
-                if path.is_dir():
-                    folders.append(path)
-                elif path.is_file():
-                    yield path
+            if path.is_dir():
+                folders.append(path)
+            elif path.is_file() or not path.exists():  # neither a pipe nor a device, which may never end
+                yield path
         waiting.extend(reversed(folders))
 
 
 def is_dicom(path: Path) -> bool:
     """Whether a file, or any file of a folder, begins as DICOM files do."""
-    if path.is_dir():
-        return any(_begins_as_dicom(file) for file in files(path))
-    return path.is_file() and _begins_as_dicom(path)
+    for file in files(path) if path.is_dir() else [path]:
+        with contextlib.suppress(OSError):
+            if _begins_as_dicom(file):
+                return True
+    return False
 
 
 def _begins_as_dicom(path: Path) -> bool:
     """By the word behind the preamble; or, in old files without it, by a first element of group 8."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(132)
-    except OSError:
-        return False
+    with path.open("rb") as file:
+        start = file.read(132)
     return start[128:] == b"DICM" or (
         start[:2] == b"\x08\x00" and start[2:4] in (b"\x00\x00", b"\x05\x00", b"\x08\x00")
     )
@@ -149,10 +156,13 @@ def planes(path: Path) -> list[Plane]:
     """The planes of a file; none, where it is no DICOM file or the directory of a medium.
 
     Raises:
-        Unreadable: it is DICOM, and its header cannot be used.
+        Unreadable: it cannot be opened; or it is DICOM, and its header cannot be used.
     """
-    if not _begins_as_dicom(path):
-        return []
+    try:
+        if not _begins_as_dicom(path):
+            return []
+    except OSError:
+        raise Unreadable("cannot be opened; check that it is there, and its rights") from None
     try:
         with quiet(), path.open("rb") as file:
             header = _read(file, TAGS)
@@ -266,10 +276,12 @@ def _plane(plane: Plane, groups: Sequence[Dataset]) -> Plane:
     spacing = _numbers(value("PixelSpacing", "PixelMeasuresSequence"), 2)
     if not (position and orientation and spacing):
         return plane._replace(left_out="without a position, an orientation or a pixel spacing")
+    if not _is_geometry(position, orientation, spacing):
+        return plane._replace(left_out="with a position, an orientation or a pixel spacing that no image has")
     slope, intercept = (
         _numbers(value(f"Rescale{name}", "PixelValueTransformationSequence"), 1) for name in ("Slope", "Intercept")
     )
-    if not (slope and intercept) or slope[0] == 0:
+    if not (slope and intercept) or slope[0] == 0 or abs(slope[0]) > FARTHEST or abs(intercept[0]) > FARTHEST:
         return plane._replace(left_out="without a rescale slope and intercept, so that its HU are not known")
     unit = str(value("RescaleType", "PixelValueTransformationSequence") or "HU").upper()
     if unit not in ("HU", "US"):
@@ -281,10 +293,17 @@ def _plane(plane: Plane, groups: Sequence[Dataset]) -> Plane:
         position=position,
         orientation=orientation,
         spacing=spacing,
-        distance=abs(distance[0]) if distance else float("nan"),
+        distance=abs(distance[0]) if distance and abs(distance[0]) < FARTHEST else float("nan"),
         slope=slope[0],
         intercept=intercept[0],
     )
+
+
+def _is_geometry(position: tuple[float, ...], orientation: tuple[float, ...], spacing: tuple[float, ...]) -> bool:
+    """Whether the two directions are of length 1 and at right angles, and no length is absurd."""
+    along = np.reshape(orientation, (2, 3))
+    square = bool(np.abs(along @ along.T - np.eye(2)).max() < SQUARE) if max(map(abs, orientation)) < 2 else False
+    return square and min(spacing) > 0 and max(*spacing, *map(abs, position)) < FARTHEST
 
 
 def _several(value: Any) -> list[Any]:

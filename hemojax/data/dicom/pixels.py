@@ -1,5 +1,6 @@
 """From a stack of planes to its volume in HU with its affine, and back to planes."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from nibabel.nifti1 import Nifti1Image
 from pydicom import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels import get_decoder, pixel_array
-from pydicom.uid import JPEG2000TransferSyntaxes, RLELossless
+from pydicom.uid import UID, JPEG2000TransferSyntaxes, RLELossless
 
 from hemojax.data.case import CaseError
 from hemojax.data.dicom import headers
@@ -17,6 +18,8 @@ from hemojax.data.dicom.headers import Plane, Unreadable
 
 AIR = -1000
 """HU that stand where a file has padding: outside of the field of view."""
+DECODERS = ("pydicom", "pyjpegls", "pylibjpeg", "pillow")
+"""pydicom's plugins in our order. pylibjpeg's RLE and gdcm can end the whole process on damaged pixels."""
 HARDLY_SHEARED = 1e-3
 """Of cosines between an affine's axes: up to here a quaternion says the same as the affine."""
 _PIXELS = (*headers.TAGS, "PixelData")
@@ -103,9 +106,19 @@ def _open(path: Path) -> Dataset:
     except (Exception, MemoryError):
         raise Unreadable("cannot be read; copy it again") from None
     syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax.is_compressed and not get_decoder(syntax).is_available:
+    if syntax.is_compressed and not _decoder(syntax):
         raise Unreadable(f"is compressed ({syntax.name}), which pip install 'hemojax[dicom]' reads")
     return dataset
+
+
+def _decoder(syntax: UID) -> str | None:
+    """The first of DECODERS that reads a compressed transfer syntax; None, where there is none or none is needed."""
+    if not syntax.is_compressed:
+        return None
+    with contextlib.suppress(NotImplementedError):  # video, say
+        installed = get_decoder(syntax).available_plugins
+        return next((name for name in DECODERS if name in installed), None)
+    return None
 
 
 def _hu(dataset: Dataset, plane: Plane) -> Int16[np.ndarray, "rows columns"]:
@@ -131,7 +144,8 @@ def _stored(dataset: Dataset, plane: Plane) -> Integer[np.ndarray, "rows columns
         claimed = _size(stream, syntax in JPEG2000TransferSyntaxes)
         if claimed and claimed != plane.shape:  # before a decoder makes room for it
             raise Unreadable(f"its compressed pixels claim {claimed[0]} x {claimed[1]}, its header says otherwise")
-    stored = pixel_array(dataset, index=plane.frame if plane.multi_frame else 0, raw=True)
+    index = plane.frame if plane.multi_frame else 0
+    stored = pixel_array(dataset, index=index, raw=True, decoding_plugin=_decoder(syntax) or "")
     if stored.shape != plane.shape or stored.dtype.kind not in "iu":
         raise Unreadable(f"its pixels have the shape {stored.shape}, its header says {plane.shape}")
     return stored

@@ -201,7 +201,7 @@ def _without_doubles(planes: list[Plane]) -> tuple[list[list[Plane]], int]:
             if not any(pixels.same(other, plane) for other in distinct):
                 distinct.append(plane)
         kept += distinct
-        differ = differ or distinct[1:] and distinct
+        differ = differ or (distinct[1:] and distinct)
     again = len(planes) - len(kept)
     if not differ:
         return [kept], again
