@@ -149,9 +149,12 @@ def dose_report(folder: Path) -> Path:
 
 
 def directory(folder: Path) -> Path:
-    """A DICOMDIR, which begins as every DICOM file does."""
+    """A DICOMDIR, which begins as every DICOM file does; its class stands in the file's meta information alone."""
     dataset = changed(named(), {"SOPClassUID": MediaStorageDirectoryStorage, "SOPInstanceUID": uid("directory")})
-    return save(folder / "DICOMDIR", dataset)
+    path = save(folder / "DICOMDIR", dataset)
+    del dataset.SOPClassUID, dataset.SOPInstanceUID
+    dataset.save_as(path, overwrite=True)
+    return path
 
 
 def enhanced(path: Path, values: np.ndarray, name: str = "enhanced", order: tuple[int, ...] = (), **tags) -> Path:

@@ -62,7 +62,7 @@ def test_a_hospitals_folder(tmp_path):
     text = "\n".join(notes)
     for part in (
         "2 files left out: no DICOM (1 .exe, 1 without an ending)",
-        "1 images left out: a scout",
+        "1 image left out: a scout",
         "no CT image",
     ):
         assert part in text
@@ -161,7 +161,7 @@ def test_doubles(tmp_path):
     (tmp_path / "a" / "copy").write_bytes(paths[1].read_bytes())
     _, planes, _, notes = only(tmp_path / "a")
     np.testing.assert_array_equal(planes, HU)
-    assert any("1 images are there twice" in note for note in notes)
+    assert any("1 double left out" in note for note in notes)
     # Sent again under new numbers: the same pixels are one slice, others are refused.
     again = dcmread(paths[2])
     again.SOPInstanceUID, again.InstanceNumber = dicom_folders.uid("again"), 9
@@ -189,7 +189,7 @@ def test_two_acquisitions_in_a_series_are_two_stacks(tmp_path):
 def test_a_missing_slice_is_said_and_parts_the_stack(tmp_path):
     dicom_folders.series(tmp_path, dicom_folders.hu(8))[3].unlink()
     found = dicom.find(tmp_path)
-    assert any("1 slices are missing between images 3 and 5" in note for note in found.notes)
+    assert any("1 slice missing between images 3 and 5" in note for note in found.notes)
     assert [len(stack.planes) for stack in found.stacks.values()] == [3, 4]
 
 
@@ -345,7 +345,7 @@ def test_a_case_is_one_volume(tmp_path):
     (tmp_path / "slices.csv").write_text("patient,slice,hemorrhage_binary\np0,0,1\n")
     paths[2].unlink()
     with pytest.raises(
-        CaseError, match=r"p0: holds 2 volumes, one series without gaps was expected \(ct-.*: 1 slices are"
+        CaseError, match=r"p0: holds 2 volumes, one series without gaps was expected \(ct-.*: 1 slice missing"
     ):
         list(LAYOUTS["dicom"](tmp_path, BHSD_SUBTYPES))
     with pytest.raises(CaseError, match=r"images: no such folder"):

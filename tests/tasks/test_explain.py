@@ -57,7 +57,7 @@ def test_a_folder_of_dicom(tmp_path, config, capsys, caplog):
     np.testing.assert_allclose(mask.affine[:3, 3], [4, 3 - 11 * 0.6, 5], atol=1e-5)
     said = {"printed": capsys.readouterr().out, "logged": caplog.text, "raised": str(raised.value)}
     assert "cut left out: is cut off" in said["printed"]
-    assert "1 images left out: a scout" in said["printed"]
+    assert "1 image left out: a scout" in said["printed"]
     written = {path.name: path.read_bytes() for path in output.iterdir()}
     kinds = [
         "heat.nii.gz",

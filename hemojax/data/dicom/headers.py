@@ -15,6 +15,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import (
     AllTransferSyntaxes,
     CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -166,7 +167,7 @@ def planes(path: Path) -> list[Plane]:
     try:
         with quiet(), path.open("rb") as file:
             header = _read(file, TAGS)
-            if header.get("SOPClassUID") == MediaStorageDirectoryStorage:
+            if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
                 return []
             return _planes(path, header, path.stat().st_size - file.tell())
     except Unreadable:
@@ -190,14 +191,14 @@ def _read(file: BinaryIO, tags: Sequence[str]) -> Dataset:
     """As `read`; leaves the file at the pixels, if these are not among the tags."""
     file.seek(128)
     if file.read(4) == b"DICM":
-        syntax = read_file_meta_info(file.name).TransferSyntaxUID
-        if syntax.is_deflated:
+        syntax = read_file_meta_info(file.name).get("TransferSyntaxUID", ImplicitVRLittleEndian)
+        if syntax == DeflatedExplicitVRLittleEndian:
             raise Unreadable("is deflated as a whole; store it in another transfer syntax")
         if syntax not in AllTransferSyntaxes:
             raise Unreadable("has a transfer syntax that is not in the standard; store it in another one")
     file.seek(0)
     dataset = dcmread(file, specific_tags=list(tags), force=True, stop_before_pixels="PixelData" not in tags)
-    if "TransferSyntaxUID" not in dataset.file_meta:  # an old file, without a preamble
+    if "TransferSyntaxUID" not in dataset.file_meta:  # an old file
         implicit = dataset.original_encoding[0]
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     return dataset
@@ -222,6 +223,8 @@ def _planes(path: Path, header: Dataset, left: int) -> list[Plane]:
         raise Unreadable("has no SeriesInstanceUID or SOPInstanceUID")
     if plane.left_out:
         return [plane]
+    if "BitsAllocated" not in header or "Rows" not in header:
+        raise Unreadable("has no pixels")
     rows, columns, frames = (int(header.get(name, 1) or 1) for name in ("Rows", "Columns", "NumberOfFrames"))
     if not (0 < rows <= LARGEST_SIDE and 0 < columns <= LARGEST_SIDE):
         raise Unreadable(f"claims {rows} x {columns} pixels; up to {LARGEST_SIDE} a side are read")

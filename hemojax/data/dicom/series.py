@@ -24,6 +24,8 @@ UNEVEN = 0.05
 """And by less than this share of the step."""
 MOST_STACKS = 4
 """A series that falls into more evenly spaced stacks has no spacing."""
+NAMED = 3
+"""So many files are named where many have one fault."""
 FEWEST = 3
 """Slices of a volume, where acquisitions stand at the same places."""
 PARALLEL = 2e-3
@@ -81,7 +83,7 @@ def find(path: Path, *, every_series: bool = False) -> Found:
     planes, notes = _planes([path] if folder.is_file() else headers.files(folder))
     usable = [plane for plane in planes if not plane.left_out]
     left_out = Counter(plane.left_out for plane in planes if plane.left_out)
-    notes += [f"{number} images left out: {reason}" for reason, number in sorted(left_out.items())]
+    notes += [f"{_many(number, 'image')} left out: {reason}" for reason, number in sorted(left_out.items())]
     studies: dict[str, list[list[Stack]]] = defaultdict(list)
     for _, group in itertools.groupby(sorted(usable, key=lambda plane: plane.series), lambda plane: plane.series):
         reconstructions, said = _series(list(group))
@@ -116,20 +118,31 @@ def read(stack: Stack) -> tuple[Int16[np.ndarray, "h w n"], Nifti1Image]:
 
 
 def _planes(paths: Iterable[Path]) -> tuple[list[Plane], list[str]]:
-    planes, others, notes = [], Counter[str](), []
+    planes, others, unreadable = [], Counter[str](), defaultdict[str, list[str]](list)
     for path in paths:
         try:
             found = headers.planes(path)
         except Unreadable as error:
-            notes.append(f"{path.name} left out: {error}")
+            unreadable[str(error)].append(path.name)
             continue
         if not found and path.name.upper() != "DICOMDIR":
             others[path.suffix.lower() or "without an ending"] += 1
         planes += found
+    notes = [f"{_listed(names)} left out: {reason}" for reason, names in unreadable.items()]
     if others:
         kinds = ", ".join(f"{number} {ending}" for ending, number in sorted(others.items()))
-        notes.append(f"{others.total()} files left out: no DICOM ({kinds})")
+        notes.append(f"{_many(others.total(), 'file')} left out: no DICOM ({kinds})")
     return planes, notes
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first few of many names."""
+    rest = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _series(planes: list[Plane]) -> tuple[list[list[Stack]], list[str]]:
@@ -140,11 +153,11 @@ def _series(planes: list[Plane]) -> tuple[list[list[Stack]], list[str]]:
     for group in _alike(planes):
         tilt = abs(float(_normal(group[0])[2]))
         if tilt < np.sqrt(0.5):
-            notes.append(f"{name}: {len(group)} images left out: not axial")
+            notes.append(f"{name}: {_many(len(group), 'image')} left out: not axial")
             continue
         try:
             single, again = _without_doubles(group)
-            notes += [f"{name}: {again} images are there twice"] if again else []
+            notes += [f"{name}: {_many(again, 'double')} left out"] if again else []
             for planes in single:
                 stacks, said = _even(planes)
                 found.append([Stack(name, tuple(stack)) for stack in stacks])
@@ -253,7 +266,7 @@ def _even(planes: list[Plane]) -> tuple[list[list[Plane]], list[str]]:
             whole = abs(step / base - missing - 1) < UNEVEN and max(around) - base <= max(UNEVEN_MM, UNEVEN * base)
             between = f"between images {planes[k].number} and {planes[k + 1].number}"
             notes.append(
-                f"{missing} slices are missing {between}; each part is a stack of its own"
+                f"{_many(missing, 'slice')} missing {between}; each part is a stack of its own"
                 if whole
                 else f"the spacing changes from {base:.2f} to {step:.2f} mm {between}; each part is a stack of its own"
             )
@@ -293,4 +306,4 @@ def is_soft(kernel: str) -> bool:
 def _described(stacks: Sequence[Stack]) -> str:
     plane = stacks[0].planes[0]
     number = sum(len(stack.planes) for stack in stacks)
-    return f"{number} slices, {'soft' if is_soft(plane.kernel) else 'sharp'} kernel"
+    return f"{_many(number, 'slice')}, {'soft' if is_soft(plane.kernel) else 'sharp'} kernel"
