@@ -234,6 +234,13 @@ def test_what_is_no_axial_ct_is_named(tmp_path, tags, reason):
     assert "\n" not in str(raised.value)
 
 
+def test_more_voxels_than_a_head_has_are_not_made(tmp_path, monkeypatch):
+    dicom_folders.series(tmp_path, HU)
+    monkeypatch.setattr("hemojax.data.dicom.pixels.MOST_VOXELS", 900)
+    with pytest.raises(CaseError, match="claims 16 x 12 x 5 voxels, more than any head CT has"):
+        only(tmp_path)
+
+
 def test_frames_that_are_claimed_are_described(tmp_path):
     dicom_folders.enhanced(tmp_path / "IM1", HU, NumberOfFrames=100_000)
     with pytest.raises(CaseError, match="IM1 left out: claims 100000 frames and describes 5"):

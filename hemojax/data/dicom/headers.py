@@ -55,7 +55,7 @@ class Plane(NamedTuple):
         frame: 0-based; 0 in a file of one plane.
         instance: SOPInstanceUID.
         series: SeriesInstanceUID.
-        study: StudyInstanceUID.
+        study: StudyInstanceUID, or the series' where it is not given.
         number: InstanceNumber, or the frame's number from 1.
         acquisition: AcquisitionNumber, -1 where it is not given.
         multi_frame: whether the file has frames.
@@ -213,7 +213,7 @@ def _planes(path: Path, header: Dataset, left: int) -> list[Plane]:
         frame=0,
         instance=str(header.get("SOPInstanceUID", "")),
         series=str(header.get("SeriesInstanceUID", "")),
-        study=str(header.get("StudyInstanceUID", "")),
+        study=str(header.get("StudyInstanceUID") or header.get("SeriesInstanceUID", "")),
         number=number,
         acquisition=acquisition,
         multi_frame=kind in MULTI_FRAME,

@@ -20,6 +20,8 @@ AIR = -1000
 """HU that stand where a file has padding: outside of the field of view."""
 DECODERS = ("pydicom", "pyjpegls", "pylibjpeg", "pillow")
 """pydicom's plugins in our order. pylibjpeg's RLE and gdcm can end the whole process on damaged pixels."""
+MOST_VOXELS = 2**30
+"""A head CT of 1,024 slices of 1,024 x 1,024 pixels; no array beyond that is made."""
 HARDLY_SHEARED = 1e-3
 """Of cosines between an affine's axes: up to here a quaternion says the same as the affine."""
 _PIXELS = (*headers.TAGS, "PixelData")
@@ -37,9 +39,12 @@ def read(name: str, planes: Sequence[Plane]) -> tuple[Int16[np.ndarray, "h w n"]
         planes: evenly spaced, in order.
 
     Raises:
-        CaseError: a plane cannot be decoded, or holds what is no HU.
+        CaseError: a plane cannot be decoded, or holds what is no HU; or there are more voxels than MOST_VOXELS.
     """
-    volume = np.empty((*planes[0].shape[::-1], len(planes)), np.int16)
+    shape = (*planes[0].shape[::-1], len(planes))
+    if np.prod(shape, dtype=np.int64) > MOST_VOXELS:
+        raise CaseError(Path(name), f"claims {' x '.join(map(str, shape))} voxels, more than any head CT has")
+    volume = np.empty(shape, np.int16)
     opened: tuple[Path | None, Dataset] = (None, Dataset())
     for n, plane in enumerate(planes):
         try:
