@@ -44,15 +44,16 @@ def read(name: str, planes: Sequence[Plane]) -> tuple[Int16[np.ndarray, "h w n"]
     shape = (*planes[0].shape[::-1], len(planes))
     if np.prod(shape, dtype=np.int64) > MOST_VOXELS:
         raise CaseError(Path(name), f"claims {' x '.join(map(str, shape))} voxels, more than any head CT has")
-    volume = np.empty(shape, np.int16)
+    stored = np.empty(shape[::-1], np.int16)  # a plane after the other, and turned without a copy
     opened: tuple[Path | None, Dataset] = (None, Dataset())
     for n, plane in enumerate(planes):
         try:
             if opened[0] != plane.path:
                 opened = plane.path, _open(plane.path)
-            volume[..., n] = _hu(opened[1], plane).T[:, ::-1]
+            stored[n] = _hu(opened[1], plane)
         except Unreadable as error:
             raise CaseError(Path(name), f"{plane.path.name}: {error}") from None
+    volume = stored.transpose(2, 1, 0)[:, ::-1]
     image = Nifti1Image(volume, None)
     image.header.set_xyzt_units("mm")
     grid = affine(planes)
