@@ -16,7 +16,7 @@ from hemojax.data.case import CaseError
 from hemojax.data.dicom import headers
 from hemojax.data.dicom.headers import Plane, Unreadable
 
-AIR = -1000
+AIR = -1024
 """HU that stand where a file has padding: outside of the field of view."""
 DECODERS = ("pydicom", "pyjpegls", "pylibjpeg", "pillow")
 """pydicom's plugins in our order. pylibjpeg's RLE and gdcm can end the whole process on damaged pixels."""
