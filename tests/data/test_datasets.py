@@ -21,7 +21,7 @@ def test_generic_labels_come_from_the_mask(tmp_path):
     cases = read("generic", generic(tmp_path, cases=2))
     assert [case.name for case in cases] == ["p0", "p1"]
     assert cases[0].split is None
-    assert cases[0].axes == "LAS"
+    assert cases[0].axes == "LPS"
     assert cases[0].spacing == (0.5, 0.5, 5)
     expected = np.zeros((4, 6), np.int8)
     expected[1:3, [LABELS.index("any"), LABELS.index("IPH")]] = 1
@@ -48,7 +48,7 @@ def test_generic_boxes_stand_beside_the_mask(tmp_path):
     expected[4:8, 10:14] = True
     np.testing.assert_array_equal(in_target(slice_, (BOXED,)), expected)
     blood = np.zeros((24, 24), bool)
-    blood[5:9, 6:12] = True
+    blood[5:9, 12:18] = True  # stored to the front, looked at to the back
     np.testing.assert_array_equal(in_target(slice_, (2,)), blood)
     np.testing.assert_array_equal(in_target(slice_, (2, BOXED)), blood | expected)
     assert drawn_in(slice_) == [2, BOXED]
@@ -151,9 +151,15 @@ def half_a_box(root):
         (not_gzip, r"images/p1\.nii\.gz: cannot be read"),
         (empty_archive, r"images/p1\.nii\.gz: cannot be read"),
         (nan_volume, r"images/p1\.nii\.gz: 1 voxels are NaN or infinite"),
-        (other_mask_shape, r"masks/p1\.nii\.gz: the mask's shape \(24, 24, 5\) is not the scan's \(24, 24, 4\)"),
-        (other_mask_affine, r"masks/p1\.nii\.gz: the mask's affine is not the scan's"),
-        (flat_voxels, r"images/p1\.nii\.gz: its voxels are 0\.5 x 0\.5 x 0 mm"),
+        (
+            other_mask_shape,
+            r"masks/p1\.nii\.gz: the mask's shape 24 x 24 x 5 is not the scan's 24 x 24 x 4; resample it",
+        ),
+        (
+            other_mask_affine,
+            r"masks/p1\.nii\.gz: corners of the mask lie 96 mm from the scan's; .*resample_masks=True",
+        ),
+        (flat_voxels, r"images/p1\.nii\.gz: its affine has no inverse, its voxels are 0\.5 x 0\.5 x 0 mm"),
         (fractional_mask, r"masks/p1\.nii\.gz: the mask holds values that are not integers"),
         (flat_scan, r"images/p1\.nii\.gz: is not a volume: its shape is \(24, 24\)"),
         (lonely_mask, r"masks/p1\.nii\.gz: has no scan .*images/p1\.nii\.gz beside it"),

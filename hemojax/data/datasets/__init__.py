@@ -6,6 +6,9 @@ from hemojax.data.case import Case
 from hemojax.data.datasets import generic, hemorica
 
 LAYOUTS: dict[str, Callable[..., Iterator[Case]]] = {"generic": generic.cases, "hemorica": hemorica.cases}
-"""Each takes the folder and the mask integers of the subtypes: `(root: Path, subtypes: Mapping) -> Iterator[Case]`."""
+"""Each takes the folder, the mask integers of the subtypes, and how scans are read.
+
+`(root: Path, subtypes: Mapping, reading: Reading) -> Iterator[Case]`
+"""
 
 __all__ = ["LAYOUTS"]

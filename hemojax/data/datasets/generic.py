@@ -6,19 +6,24 @@ slices.csv             optional: patient, slice (0-based), hemorrhage_binary, an
                        split (train, validation, test); a case's name is its patient's
 boxes.csv              optional: patient, slice, i0, j0, i1, j1: an expert's boxes in indices of the scan's array, the
                        upper ends exclusive; 256 among a mask target's integers stands for them
+
+A file may store its array in any order that its affine names. Slice numbers and boxes are those of the file: a slice is
+one across the body's axis, i and j are the two other axes of the array in their order.
 """
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
 from hemojax.data import case as cases_
+from hemojax.data import intensity, volume
 from hemojax.data.case import Case, CaseError
 from hemojax.data.datasets import label_table
 from hemojax.data.datasets.label_table import BOX
 from hemojax.data.labels import LABELS
+from hemojax.data.orientation import CANONICAL
+from hemojax.data.reading import PLAIN, Reading
 
 SUFFIXES = (".nii.gz", ".nii")
 COLUMNS = {"patient": "patient", "slice": "slice", "hemorrhage_binary": "any", "split": "split"} | {
@@ -49,12 +54,13 @@ def _nifti_files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]]) -> Iterator[Case]:
+def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]], reading: Reading = PLAIN) -> Iterator[Case]:
     """Cases of a folder in the generic layout, by name.
 
     Args:
         root: the folder.
         subtypes: mask integers of the subtypes, used where slices.csv does not give their labels.
+        reading: what the files do not say of themselves.
 
     Raises:
         CaseError: with the path and the reason.
@@ -68,13 +74,12 @@ def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]]) -> Iterator[Case]
     boxes_path = root / "boxes.csv"
     boxes = label_table.read_boxes(boxes_path) if boxes_path.exists() else None
     for name, path in images.items():
-        array, image = cases_.read_nifti(path)
-        hu = cases_.check_hu(path, array)
+        scan = volume.read(path, reading.axes)
+        hu, numbers = intensity.to_hu(path, scan.array, reading.intensity), scan.numbers
         if name in masks:
-            array, mask_image = cases_.read_nifti(masks[name])
+            drawn = volume.read(masks[name], reading.axes)
+            array = volume.on_grid_of(scan, masks[name], drawn, reading.resample_masks)
             mask = cases_.check_mask(masks[name], array, hu.shape)
-            if not np.allclose(mask_image.affine, image.affine, atol=1e-2):
-                raise CaseError(masks[name], "the mask's affine is not the scan's; resample it to the scan's grid")
         else:
             mask = np.zeros(hu.shape, np.uint16)
         labels = cases_.labels_from_mask(mask, subtypes, known=name in masks)
@@ -86,12 +91,13 @@ def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]]) -> Iterator[Case]
             if len(outside):
                 raise CaseError(table_path, f"{name} has {hu.shape[2]} slices, not a slice {outside['slice'].iloc[0]}")
             given = rows[list(LABELS)].to_numpy(np.int8)
-            at = rows["slice"].to_numpy()
+            at = numbers[rows["slice"].to_numpy()]
             labels[at] = np.where(given >= 0, given, labels[at])
         if (labels[:, 0] < 0).any():
-            bare = int(np.flatnonzero(labels[:, 0] < 0)[0])
+            bare = int(numbers[labels[:, 0] < 0].min())
             raise CaseError(path, f"slice {bare} has neither a row in {table_path} nor a mask")
         if boxes is not None:
-            mask = cases_.add_boxes(boxes_path, mask, boxes.loc[boxes["patient"] == name, BOX].to_numpy(np.int64))
-        spacing, axes = cases_.check_spacing(path, image.affine), "".join(nib.aff2axcodes(image.affine))
-        yield Case(name, name, split, hu, mask, labels, np.arange(hu.shape[2]), axes, spacing)
+            drawn_boxes = boxes.loc[boxes["patient"] == name, BOX].to_numpy(np.int64)
+            none = np.zeros(scan.own_shape, np.uint16)
+            mask = mask + scan.from_own(cases_.add_boxes(boxes_path, none, drawn_boxes))
+        yield Case(name, name, split, hu, mask, labels, numbers, CANONICAL, scan.spacing, scan.cosines)
