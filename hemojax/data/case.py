@@ -56,8 +56,8 @@ class Case:
     @property
     def heights(self) -> Float64[np.ndarray, " n"]:
         """Where each slice lies in the scan by its number: 0 at the feet's end and 1 at the other."""
-        share = self.slices / max(int(self.slices.max()), 1)
-        return share if self.slices[0] <= self.slices[-1] else 1 - share
+        last = int(self.slices.max())
+        return (self.slices if self.slices[0] <= self.slices[-1] else last - self.slices) / max(last, 1)
 
 
 def check_mask(path: Path, array: Shaped[np.ndarray, "h w n"], shape: tuple[int, ...]) -> UInt16[np.ndarray, "h w n"]:

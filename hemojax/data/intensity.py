@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int, Int16, Real, Shaped
+from jaxtyping import Int, Int16, Shaped
 
 from hemojax.data.case import CaseError
 from hemojax.errors import UserError
@@ -53,7 +53,7 @@ def parse(text: str) -> Intensity:
     raise UserError(f"--config.data.intensity={text}: give {_FORMS}")
 
 
-def to_hu(path: Path, array: Shaped[np.ndarray, "*shape"], intensity: str = "hu") -> Int16[np.ndarray, "*shape"]:
+def to_hu(path: Path, array: Shaped[np.ndarray, "h w n"], intensity: str = "hu") -> Int16[np.ndarray, "h w n"]:
     """A scan's values in HU, rounded to integers; padding below -1024 becomes -1024.
 
     Args:
@@ -69,32 +69,32 @@ def to_hu(path: Path, array: Shaped[np.ndarray, "*shape"], intensity: str = "hu"
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         bad = int((~np.isfinite(array)).sum())
         raise CaseError(path, f"{bad} voxels are NaN or infinite; repair or remove this scan")
-    if array.min() < -32768 or array.max() > 32767:
-        raise CaseError(path, f"values from {array.min():g} to {array.max():g} are no HU")
-    given = parse(intensity)
+    given, low, high = parse(intensity), float(array.min()), float(array.max())
+    if low < -32768 or high > 32767:
+        raise CaseError(path, f"values from {low:g} to {high:g} are no HU")
     if given.kind == "grey":
-        array = _from_grey(path, array, given)
-    elif np.ptp(array) < 30:  # not even a narrow window
+        if low < 0 or high > 255:
+            raise CaseError(path, f"values from {low:g} to {high:g} are no grey values from 0 to 1 or from 0 to 255")
+        centre, width = given.window
+        unit = np.float32(width / (255 if high > 1 else 1))
+        array = array.astype(np.float32) * unit + np.float32(centre - width / 2)
+    elif high - low < 30:  # not even a narrow window
         raise CaseError(
             path,
-            f"values from {array.min():g} to {array.max():g} are no HU; if they are grey values of a window, give its "
-            "centre and width in HU: --config.data.intensity=grey:CENTRE:WIDTH",
+            f"values from {low:g} to {high:g} are no HU; if they are grey values of a window, give its centre and "
+            "width in HU: --config.data.intensity=grey:CENTRE:WIDTH",
         )
-    values = np.rint(array - np.float32(given.offset)) if given.offset else np.rint(array)
-    if reason := _fault(values, clipped=given.kind in ("windowed", "grey")):
+    if given.offset:
+        array = array - np.float32(given.offset)
+    values = np.rint(array) if array.dtype.kind == "f" else array
+    step = max(1, max(array.shape) // 256)  # a part of the pixels shows what they are
+    if reason := _fault(values[::step, ::step].astype(np.int64), clipped=given.kind in ("windowed", "grey")):
         raise CaseError(path, f"read with --config.data.intensity={intensity}, {reason}")
-    return np.clip(values, AIR, 32767).astype(np.int16)
+    wide = values.astype(np.promote_types(values.dtype, np.int16), copy=False)
+    return np.clip(wide, AIR, 32767).astype(np.int16)
 
 
-def _from_grey(path: Path, array: Real[np.ndarray, "*shape"], given: Intensity) -> Real[np.ndarray, "*shape"]:
-    low, high = float(array.min()), float(array.max())
-    if low < 0 or high > 255:
-        raise CaseError(path, f"values from {low:g} to {high:g} are no grey values from 0 to 1 or from 0 to 255")
-    centre, width = given.window
-    return centre - width / 2 + array.astype(np.float32) * np.float32(width / (255 if high > 1 else 1))
-
-
-def _fault(values: Real[np.ndarray, "*shape"], clipped: bool) -> str:
+def _fault(values: Int[np.ndarray, "*shape"], clipped: bool) -> str:
     """Why these cannot be HU, with what was seen and how to say otherwise; "" where nothing speaks against it.
 
     Args:
@@ -106,10 +106,10 @@ def _fault(values: Real[np.ndarray, "*shape"], clipped: bool) -> str:
         kinds, times = np.unique(padding, return_counts=True)
         if times.max() < 0.5 * padding.size:  # padding is one number
             return (
-                f"{100 * padding.size / values.size:.0f} % of the voxels, from {kinds[0]:g} to {kinds[-1]:g}, lie "
+                f"{100 * padding.size / values.size:.0f} % of the voxels, from {kinds[0]} to {kinds[-1]}, lie "
                 "below air; convert the scan again with its rescale slope and intercept"
             )
-    kept = np.clip(values[values >= _PADDING], AIR, _TOP).astype(np.int64)
+    kept = np.clip(values[values >= _PADDING], AIR, _TOP)
     counts: Int[np.ndarray, " levels"] = np.bincount(kept - AIR, minlength=_TOP - AIR + 1)
 
     def number(first: int, last: int) -> int:
@@ -119,7 +119,7 @@ def _fault(values: Real[np.ndarray, "*shape"], clipped: bool) -> str:
     if not kept.size:
         return "all voxels are padding; remove this scan"
     lowest, highest = int(kept.min()), int(kept.max())
-    below = number(AIR, -201)
+    below, padded = number(AIR, -201), padding.size > 0.1 * values.size
     if below < 1e-3 * kept.size:  # no air: cropped or padded to the head, or no HU
         tissue = number(1010, 1100)
         if tissue > number(200, 800) and tissue > 0.01 * kept.size:
@@ -133,21 +133,20 @@ def _fault(values: Real[np.ndarray, "*shape"], clipped: bool) -> str:
                 "--config.data.intensity=grey:CENTRE:WIDTH"
             )
         fat, bone = number(AIR, -51) >= 1e-3 * kept.size, highest > 300
-        padded = padding.size > 0.1 * values.size
         if not (clipped or (bone and (fat or padded))):
             ends = " and ".join(f"{100 * number(end, end) / kept.size:.0f} % at {end}" for end in (lowest, highest))
             return (
                 f"values from {lowest} to {highest} ({ends}) hold neither air nor {'bone' if fat else 'fat'}: no HU, "
                 "or a window was applied to HU; then say so: --config.data.intensity=windowed"
             )
-    elif below > 0.1 * kept.size and number(AIR, -900) < 0.02 * below:
+    elif not padded and below > 0.1 * kept.size and number(AIR, -900) < 0.02 * below:
         at = AIR + int(np.searchsorted(counts.cumsum(), below / 2))
         if at > -800:
             return f"air lies at about {at} HU, not at -1000; convert the scan again with its rescale slope"
     head = number(max(-899, lowest + clipped), highest - clipped)
     if number(1, 100) <= 0.1 * head:
         return (
-            f"values from {values.min():g} to {values.max():g} hold hardly any soft tissue, which lies between 0 and "
+            f"values from {values.min()} to {values.max()} hold hardly any soft tissue, which lies between 0 and "
             f"100 HU; convert the scan again with its rescale slope and intercept, or give data.intensity: {_FORMS}"
         )
     return ""

@@ -85,11 +85,12 @@ def read_nifti(path: Path) -> tuple[Shaped[np.ndarray, "_ _ _"], nib.Nifti1Image
             claims more than a head CT can hold or than there is in the file.
     """
     try:
-        image = nib.load(path)
-        if not isinstance(image, nib.Nifti1Image):
-            raise CaseError(path, "is no NIfTI file")
-        _check_size(path, image)
-        array = np.asanyarray(image.dataobj)
+        with nib.imageglobals.LoggingOutputSuppressor():  # what it would say is in its exceptions
+            image = nib.load(path)
+            if not isinstance(image, nib.Nifti1Image):
+                raise CaseError(path, "is no NIfTI file")
+            _check_size(path, image)
+            array = np.asanyarray(image.dataobj)
     except CaseError:
         raise
     except FileNotFoundError:

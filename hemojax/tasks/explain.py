@@ -109,13 +109,13 @@ def explain(config: ConfigDict, workdir: Path) -> None:
                 found = find(Scan(name, given.hu))
                 probability, found_boxes = _give_back(tables.folder / name, given, found, choice.threshold)
             except case.CaseError as error:
-                tables.failed(name, str(error))
+                tables.failed(name, str(error).replace(str(scan), scan.name))
             except UserError:  # nothing more can be written
                 raise
             except Exception as error:  # whatever it is, the other scans are explained
                 logging.info("%s", name, exc_info=True)
                 reason = (str(error).splitlines() or [""])[0]
-                tables.failed(name, f"{scan}: could not be explained ({type(error).__name__}: {reason})")
+                tables.failed(name, f"{scan.name}: could not be explained ({type(error).__name__}: {reason})")
             else:
                 tables.add(name, probability, found_boxes, given.volume.own_shape)
                 positive = int((probability > 0.5).any(axis=1).sum())
