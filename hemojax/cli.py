@@ -24,6 +24,9 @@ HOSTS = flags.DEFINE_integer("hosts", None, "How many hosts there are, with --co
 HOST = flags.DEFINE_integer("host", None, "This host's number from 0, with --coordinator.")
 flags.mark_flag_as_required("config")
 
+PATHS = ("data.root", "model.weights", "explain.scans")
+"""The config's options that are paths."""
+
 TASKS = tuple(module.name for module in pkgutil.iter_modules(tasks.__path__))
 """What `config.task` may name: a module of `hemojax.tasks`, imported when it is needed, with a function of its name."""
 
@@ -42,6 +45,8 @@ def main(argv: list[str]) -> None:
         if len(argv) > 1:
             raise UserError(f"'{argv[1]}' is no option; options start with --")
         config = CONFIG.value
+        for section, option in (name.split(".") for name in PATHS):
+            config[section][option] = files.home(config[section][option])
         check_name(config.task, TASKS, "task")
         for option, value in (options(config) | {"workdir": WORKDIR.value}).items():
             files.refuse_address(option, value)
@@ -50,9 +55,14 @@ def main(argv: list[str]) -> None:
             devices = importlib.import_module("hemojax.devices")
             devices.join_hosts(COORDINATOR.value, HOSTS.value, HOST.value)
         task = getattr(importlib.import_module(f"hemojax.tasks.{config.task}"), config.task)
-        task(config, Path(WORKDIR.value or Path("runs") / config.name))
+        task(config, Path(files.home(WORKDIR.value)) if WORKDIR.value else Path("runs") / config.name)
     except UserError as error:
         sys.exit(f"hemojax: {error}")
+    except OSError as error:
+        refused = files.refusal(error)
+        if refused is error:
+            raise
+        sys.exit(f"hemojax: {refused}")
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -89,8 +99,10 @@ def _located(word: str, before: str) -> str:
     """
     flag, given = ("", word) if before in ("-config", "--config") else word.partition("config=")[::2]
     name, colon, argument = given.partition(":")
-    if (given != word and flag not in ("-", "--")) or Path(name).suffix or Path(name).is_file():
+    if given != word and flag not in ("-", "--"):
         return word
+    if Path(name).suffix or Path(name).is_file():
+        return f"{word.removesuffix(given)}{files.home(given)}"
     check_name(name, built_in(), "built-in config")
     return f"{word.removesuffix(given)}{built_in()[name]}{colon}{argument}"
 

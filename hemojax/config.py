@@ -28,6 +28,14 @@ def defaults() -> ConfigDict:
     data.masks = ConfigDict({"haemorrhage": ANY_SUBTYPE})  # what CAMs are scored against: name -> mask integers
     data.subtypes = ConfigDict(BHSD_SUBTYPES)  # the mask integers of each
     data.fractions = ConfigDict({"train": 0.6, "validation": 0.15, "test": 0.25})  # patients without a given split
+    # What a scan's values are: hu | windowed (HU, of which all beyond a window was set to its ends) | offset1024 (HU
+    # and a number added) | grey:CENTRE:WIDTH (a window's grey values from 0 to 1 or from 0 to 255). A scan that cannot
+    # be that is refused. For `explain`: of the new scans.
+    data.intensity = "hu"
+    # The order of arrays whose files do not say it: towards which side of the body the index of each axis grows, as
+    # nibabel's codes. "": the layout's own, PLS in Hemorica (slices as they are shown), LAS in NIfTI without forms.
+    data.axes = ""
+    data.resample_masks = False  # a mask on another grid than its scan's: take the nearest voxels, do not refuse it
     data.size = 192  # side of the network's input, in pixels
     data.windows = ((40.0, 80.0),)  # centre and width of each channel, in HU
     data.per_slice_minmax = False  # stretch each windowed slice to its own minimum and maximum

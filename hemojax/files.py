@@ -1,6 +1,7 @@
 """Which paths are written to, and writing files whole or not at all."""
 
 import contextlib
+import errno
 import os
 import re
 import uuid
@@ -8,6 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hemojax.errors import UserError
+
+REFUSED = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+}
+"""What a disk or a folder refuses, and the user has to mend: no room, no rights, a file where a folder should be."""
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
@@ -38,11 +45,35 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary sibling to write; on success it takes `path`'s place in one step, on failure it is removed.
 
     The sibling keeps the whole suffix, because writers choose their format by it. Missing folders are made.
+
+    Raises:
+        UserError: the disk is full, or the folder may not be written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        raise refusal(error, path) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def refusal(error: OSError, path: Path | None = None) -> Exception:
+    """The error of a disk or a folder in one line for the user; any other as it is.
+
+    Args:
+        error: what was raised.
+        path: what was to be written, where it is known.
+    """
+    if error.errno not in REFUSED:
+        return error
+    where = path or error.filename or "the disk"
+    return UserError(f"{where}: {error.strerror}; make room or give rights there, or name another folder")
+
+
+def home(value: str) -> str:
+    """A path as it was given, with the home folder for a `~` at its beginning."""
+    return os.path.expanduser(value)

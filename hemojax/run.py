@@ -21,6 +21,7 @@ FIXED_SECTIONS = ("name", "seed", "data", "model", "train")
 FREE_OPTIONS = ("data.masks.", "data.device_share", "train.log_steps")
 """Of these sections: what neither depends on."""
 ADDED = {
+    "data": {"intensity": "hu", "axes": "", "resample_masks": False},
     "train": {"sampling": "uniform", "pretrain": "", "pretrain_epochs": 12},
     "cam": {"registration": False},
     "eval": {"refine": (), "fuse": 0},
@@ -156,6 +157,8 @@ def _options(config: ConfigDict) -> dict[str, Any]:
 
 def _fixed(options: dict[str, Any]) -> dict[str, Any]:
     flat = _flat({section: values for section, values in options.items() if section in FIXED_SECTIONS})
+    if flat.get("data.intensity") == "windowed":  # the same values, of which less is asked
+        flat["data.intensity"] = "hu"
     return {name: value for name, value in flat.items() if not name.startswith(FREE_OPTIONS)}
 
 

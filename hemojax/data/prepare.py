@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from hemojax.data import grey, records
+from hemojax.data import grey, reading, records
 from hemojax.data.datasets import LAYOUTS
 from hemojax.data.phantom.dataset import write_phantom
 from hemojax.errors import UserError, check_name
@@ -31,12 +31,14 @@ def prepare(config: ConfigDict, folder: Path) -> None:
         raise UserError("name the folder of the data set: --config.data.root=FOLDER")
     read_cases = LAYOUTS["generic" if data.layout == "phantom" else data.layout]
     subtypes = {name: tuple(values) for name, values in data.subtypes.items()}
+    how = reading.of_config(data)
     fingerprint = {
         "layout": data.layout,
         "root": str(root.resolve()),
         "subtypes": subtypes,
+        "reading": how._asdict(),
         "fractions": data.fractions.to_dict(),
         "phantom": data.phantom.to_dict() if data.layout == "phantom" else None,
     }
-    records.prepare(folder, read_cases(root, subtypes), data.fractions.to_dict(), fingerprint)
+    records.prepare(folder, read_cases(root, subtypes, how), data.fractions.to_dict(), fingerprint)
     grey.prepare(folder, data)

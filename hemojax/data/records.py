@@ -23,10 +23,12 @@ from hemojax.errors import UserError
 from hemojax.progress import say
 
 SLICES_A_SHARD = 2000
-LAYOUT = 3
+LAYOUT = 4
 """What a record holds, and its row in the index; those of another layout are made again."""
 SPACING = ("spacing_i", "spacing_j", "spacing_k")
 """Columns of the index: the distance of neighbouring voxels along the axes of the scan's array, mm, or NaN."""
+COSINES = ("cosine_ij", "cosine_ik", "cosine_jk")
+"""Columns of the index: see `Case.cosines`."""
 FEATURES = tfds.features.FeaturesDict(
     {
         "hu": tfds.features.Tensor(shape=(None, None), dtype=np.int16, encoding="zlib"),
@@ -129,9 +131,8 @@ def _write(folder: Path, cases: Iterable[Case], assign: SplitAssigner) -> pd.Dat
             raise UserError(f"two cases are named {case.name}; give each its own name")
         seen.add(case.name)
         split = assign(case)
-        last = max(int(case.slices.max()), 1)
         spacing = np.asarray(case.spacing, np.float32)
-        for n, number in enumerate(case.slices):
+        for n, (number, height) in enumerate(zip(case.slices, case.heights, strict=True)):
             drawn = np.ascontiguousarray(case.mask[..., n])
             names = {"case": case.name, "patient": case.patient, "slice": int(number), "axes": case.axes}
             hu = np.ascontiguousarray(case.hu[..., n])
@@ -143,10 +144,11 @@ def _write(folder: Path, cases: Iterable[Case], assign: SplitAssigner) -> pd.Dat
                     "split": split,
                     "record": in_split[split],
                     **names,
-                    "position": number / last,
+                    "position": height,
                     "height": hu.shape[0],
                     "width": hu.shape[1],
                     **dict(zip(SPACING, spacing.tolist(), strict=True)),
+                    **dict(zip(COSINES, case.cosines, strict=True)),
                     "drawn": drawn_in(drawn),
                     **dict(zip(LABELS, case.labels[n].tolist(), strict=True)),
                 }
@@ -179,12 +181,8 @@ def read_index(folder: Path, split: str) -> pd.DataFrame:
 
 
 def heights(index: pd.DataFrame) -> Float64[np.ndarray, " n"]:
-    """Where the slices of an index lie in their scans: 0 at the feet's end and 1 at the other.
-
-    A scan whose slices are numbered towards the feet is turned round; one that is not axial stays as it is.
-    """
-    position = index["position"].to_numpy(np.float64)
-    return np.where(index["axes"].str[2] == "I", 1 - position, position)
+    """Where the slices of an index lie in their scans: 0 at the feet's end and 1 at the other."""
+    return index["position"].to_numpy(np.float64)
 
 
 def data_source(folder: Path, split: str) -> Any:

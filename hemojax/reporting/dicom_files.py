@@ -15,8 +15,8 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 import hemojax
+from hemojax.data.case import CaseError
 from hemojax.data.dicom import headers
-from hemojax.errors import UserError
 from hemojax.files import replacing
 
 SHORT = 64
@@ -70,14 +70,14 @@ def write(
         positive: planes that the classifier called positive; the descriptions name them.
 
     Raises:
-        UserError: the headers lack what the objects need.
+        CaseError: the headers lack what the objects need.
     """
     try:
         with headers.quiet():
             made = {"mask": _segmentation(origin, mask, positive), "heat": _parametric_map(origin, heat, positive)}
     except (AttributeError, KeyError, TypeError, ValueError):  # highdicom's, which may quote a header
-        raise UserError(
-            f"{origin.scan}: no DICOM objects: its headers lack what these need; NIfTI was written"
+        raise CaseError(
+            Path(origin.scan), "no DICOM objects: its headers lack what these need; NIfTI was written"
         ) from None
     for kind, dataset in made.items():
         if not origin.identified:

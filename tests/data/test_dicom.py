@@ -331,9 +331,9 @@ def test_the_layout(tmp_path):
     cases = list(LAYOUTS["dicom"](tmp_path, BHSD_SUBTYPES))
     assert [case.name for case in cases] == ["p0", "p1"]
     for n, case in enumerate(cases):
-        np.testing.assert_array_equal(dicom.slices_first(case.hu), dicom_folders.hu(seed=n))
-        np.testing.assert_array_equal(case.mask, masks[case.name])
-        assert (case.axes, case.spacing) == ("LAS", pytest.approx((0.5, 0.6, 5)))
+        np.testing.assert_array_equal(case.hu.transpose(2, 1, 0), dicom_folders.hu(seed=n))
+        np.testing.assert_array_equal(case.mask, masks[case.name][:, ::-1])
+        assert (case.axes, case.spacing) == ("LPS", pytest.approx((0.5, 0.6, 5)))
         assert case.labels[:, 0].tolist() == [0, 0, 1, 0, 0]
     # A table by UID wins over the masks.
     rows = [{"SOPInstanceUID": uid, "hemorrhage_binary": int(place == ("p1", 4))} for uid, place in uids.items()]

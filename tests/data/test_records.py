@@ -1,9 +1,9 @@
 """Records hold what the cases held, split by patient; a failed preparation leaves nothing behind."""
 
+import dataclasses
 import sys
 
 import numpy as np
-import pandas as pd
 import pytest
 from data.folders import generic
 
@@ -119,5 +119,8 @@ def test_a_patient_in_two_given_splits_is_refused():
 
 
 def test_scans_numbered_from_the_head_down_are_turned_round():
-    index = pd.DataFrame({"position": [0.0, 0.25, 0.25, 1.0, 0.25], "axes": ["LPS", "LPS", "LPI", "LPI", "PSL"]})
-    np.testing.assert_array_equal(records.heights(index), [0, 0.25, 0.75, 0, 0.25])
+    case = one_case("a", "p", True)
+    slices = len(case.slices)
+    np.testing.assert_allclose(case.heights, np.arange(slices) / (slices - 1))
+    down = dataclasses.replace(case, slices=case.slices[::-1])
+    np.testing.assert_allclose(down.heights, case.heights)

@@ -121,6 +121,16 @@ def test_a_series_without_a_frame_of_reference_is_refused(tmp_path):
         written(tmp_path, only(tmp_path / "in"))
 
 
+def test_what_highdicom_refuses_ends_in_a_line_without_a_name(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise ValueError("no such value: Plantagenet")
+
+    dicom_folders.series(tmp_path / "in", HU)
+    monkeypatch.setattr(dicom_files, "_segmentation", refuse)
+    with pytest.raises(UserError, match=r"^ct-\w{12}: no DICOM objects: its headers lack what these need"):
+        written(tmp_path, only(tmp_path / "in"))
+
+
 @pytest.mark.parametrize(("numbers", "text"), [([], "none"), ([4], "4"), ([9, 3, 4, 5], "3-5, 9")])
 def test_ranges(numbers, text):
     assert dicom_files.ranges(numbers) == text

@@ -49,8 +49,9 @@ def test_a_folder_of_dicom(tmp_path, config, capsys, caplog):
     with pytest.raises(UserError) as raised:
         explain.explain(config, tmp_path / "run")
     assert str(raised.value).startswith("1 of 2 scans could not be explained: ct-")
-    assert str(raised.value).endswith(": images 1 and 1 differ and stand at one place; keep one")
     output = tmp_path / "run" / "explain"
+    (reason,) = json.loads((output / "explain.json").read_text())["failed"].values()
+    assert reason.endswith(": images 1 and 1 differ and stand at one place; keep one")
     (name,) = pd.read_csv(output / "probabilities.csv")["scan"].unique()
     mask = nib.load(output / f"{name}_mask.nii.gz")
     np.testing.assert_array_equal(np.asanyarray(mask.dataobj)[:, ::-1].T, (HU > 45) & (np.arange(4) % 2)[:, None, None])
@@ -90,8 +91,10 @@ def test_the_objects_say_which_run_and_which_images(tmp_path, config):
 def test_a_series_that_cannot_be_referred_to_still_gives_nifti(tmp_path, config):
     pytest.importorskip("highdicom", reason="highdicom is not installed (the extra dicom)")
     dicom_folders.series(tmp_path / "export", HU, FrameOfReferenceUID=None)
-    with pytest.raises(UserError, match="IM0003: has no FrameOfReferenceUID"):
+    with pytest.raises(UserError, match="1 of 1 scans could not be explained"):
         explain.explain(config, tmp_path / "run")
+    (reason,) = json.loads((tmp_path / "run" / "explain" / "explain.json").read_text())["failed"].values()
+    assert reason == "IM0003: has no FrameOfReferenceUID to refer to"
     assert len(list((tmp_path / "run" / "explain").glob("*.nii.gz"))) == 2
 
 

@@ -10,6 +10,9 @@ LAYOUTS: dict[str, Callable[..., Iterator[Case]]] = {
     "hemorica": hemorica.cases,
     "dicom": dicom.cases,
 }
-"""Each takes the folder and the mask integers of the subtypes: `(root: Path, subtypes: Mapping) -> Iterator[Case]`."""
+"""Each takes the folder, the mask integers of the subtypes, and how scans are read.
+
+`(root: Path, subtypes: Mapping, reading: Reading) -> Iterator[Case]`
+"""
 
 __all__ = ["LAYOUTS"]

@@ -10,28 +10,27 @@ boxes.csv              as in the generic layout, in indices of dcm2niix's array
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
-from jaxtyping import Int16
-
-from hemojax.data import dicom
+from hemojax.data import dicom, volume
 from hemojax.data.case import Case, CaseError
 from hemojax.data.datasets import generic
 from hemojax.data.dicom import Stack
+from hemojax.data.reading import PLAIN, Reading
+from hemojax.data.volume import Volume
 from hemojax.progress import say
 
 
-def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]]) -> Iterator[Case]:
+def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]], reading: Reading = PLAIN) -> Iterator[Case]:
     """Cases of a folder in the DICOM layout, by name.
 
     Args:
         root: the folder.
         subtypes: mask integers of the subtypes, used where slices.csv does not give their labels.
+        reading: what the masks' files do not say of themselves.
 
     Raises:
         CaseError: with the path and the reason.
     """
-    return generic.cases(root, subtypes, generic.Scans(_folders, _read, _instances))
+    return generic.cases(root, subtypes, reading, generic.Scans(_folders, _read, _instances))
 
 
 def _folders(folder: Path) -> dict[str, Path]:
@@ -43,11 +42,12 @@ def _folders(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _read(path: Path) -> tuple[Int16[np.ndarray, "h w n"], nib.Nifti1Image]:
+def _read(path: Path, _: str) -> Volume:
     stack, notes = _stack(path)
     for note in notes:
         say(f"{path.name}: {note}")
-    return dicom.read(stack)
+    array, image = dicom.read(stack)
+    return volume.canonical(path, array, image.affine)
 
 
 def _stack(path: Path) -> tuple[Stack, tuple[str, ...]]:

@@ -6,21 +6,26 @@ slices.csv             optional: patient, slice (0-based), hemorrhage_binary, an
                        split (train, validation, test); a case's name is its patient's
 boxes.csv              optional: patient, slice, i0, j0, i1, j1: an expert's boxes in indices of the scan's array, the
                        upper ends exclusive; 256 among a mask target's integers stands for them
+
+A file may store its array in any order that its affine names. Slice numbers and boxes are those of the file: a slice is
+one across the body's axis, i and j are the two other axes of the array in their order.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import nibabel as nib
 import numpy as np
-from jaxtyping import Shaped
 
 from hemojax.data import case as cases_
+from hemojax.data import intensity, volume
 from hemojax.data.case import Case, CaseError
 from hemojax.data.datasets import label_table
 from hemojax.data.datasets.label_table import BOX
 from hemojax.data.labels import LABELS
+from hemojax.data.orientation import CANONICAL
+from hemojax.data.reading import PLAIN, Reading
+from hemojax.data.volume import Volume
 
 SUFFIXES = (".nii.gz", ".nii")
 COLUMNS = {
@@ -60,25 +65,32 @@ class Scans(NamedTuple):
 
     Attributes:
         find: the scans of a folder by case name.
-        read: a scan's array, and an image with its affine.
+        read: a scan's volume, of an array in the order `axes` where the scan does not say it.
         instances: the case and the slice of every image that has a UID, for tables that name slices by it.
     """
 
     find: Callable[[Path], dict[str, Path]]
-    read: Callable[[Path], tuple[Shaped[np.ndarray, "h w n"], nib.Nifti1Image]]
+    read: Callable[[Path, str], Volume]
     instances: Callable[[Mapping[str, Path]], dict[str, tuple[str, int]]]
 
 
-NIFTI = Scans(scans, cases_.read_nifti, lambda _: {})
+def _without_uids(_: Mapping[str, Path]) -> dict[str, tuple[str, int]]:
+    return {}
 
 
-def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]], how: Scans = NIFTI) -> Iterator[Case]:
+NIFTI = Scans(scans, volume.read, _without_uids)
+
+
+def cases(
+    root: Path, subtypes: Mapping[str, tuple[int, ...]], reading: Reading = PLAIN, how: Scans = NIFTI
+) -> Iterator[Case]:
     """Cases of a folder in the generic layout, by name.
 
     Args:
         root: the folder.
         subtypes: mask integers of the subtypes, used where slices.csv does not give their labels.
-        how: the scans are found and read.
+        reading: what the files do not say of themselves.
+        how: scans are found and read.
 
     Raises:
         CaseError: with the path and the reason.
@@ -92,13 +104,12 @@ def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]], how: Scans = NIFT
     boxes_path = root / "boxes.csv"
     boxes = label_table.read_boxes(boxes_path) if boxes_path.exists() else None
     for name, path in images.items():
-        array, image = how.read(path)
-        hu = cases_.check_hu(path, array)
+        scan = how.read(path, reading.axes)
+        hu, numbers = intensity.to_hu(path, scan.array, reading.intensity), scan.numbers
         if name in masks:
-            array, mask_image = cases_.read_nifti(masks[name])
+            drawn = volume.read(masks[name], reading.axes)
+            array = volume.on_grid_of(scan, masks[name], drawn, reading.resample_masks)
             mask = cases_.check_mask(masks[name], array, hu.shape)
-            if not np.allclose(mask_image.affine, image.affine, atol=1e-2):
-                raise CaseError(masks[name], "the mask's affine is not the scan's; resample it to the scan's grid")
         else:
             mask = np.zeros(hu.shape, np.uint16)
         labels = cases_.labels_from_mask(mask, subtypes, known=name in masks)
@@ -110,12 +121,13 @@ def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]], how: Scans = NIFT
             if len(outside):
                 raise CaseError(table_path, f"{name} has {hu.shape[2]} slices, not a slice {outside['slice'].iloc[0]}")
             given = rows[list(LABELS)].to_numpy(np.int8)
-            at = rows["slice"].to_numpy()
+            at = numbers[rows["slice"].to_numpy()]
             labels[at] = np.where(given >= 0, given, labels[at])
         if (labels[:, 0] < 0).any():
-            bare = int(np.flatnonzero(labels[:, 0] < 0)[0])
+            bare = int(numbers[labels[:, 0] < 0].min())
             raise CaseError(path, f"slice {bare} has neither a row in {table_path} nor a mask")
         if boxes is not None:
-            mask = cases_.add_boxes(boxes_path, mask, boxes.loc[boxes["patient"] == name, BOX].to_numpy(np.int64))
-        spacing, axes = cases_.check_spacing(path, image.affine), "".join(nib.aff2axcodes(image.affine))
-        yield Case(name, name, split, hu, mask, labels, np.arange(hu.shape[2]), axes, spacing)
+            drawn_boxes = boxes.loc[boxes["patient"] == name, BOX].to_numpy(np.int64)
+            none = np.zeros(scan.own_shape, np.uint16)
+            mask = mask + scan.from_own(cases_.add_boxes(boxes_path, none, drawn_boxes))
+        yield Case(name, name, split, hu, mask, labels, numbers, CANONICAL, scan.spacing, scan.cosines)
