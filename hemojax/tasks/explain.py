@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -85,8 +85,8 @@ def explain(config: ConfigDict, workdir: Path) -> None:
     Writes to `<workdir>/explain/`: for each scan `<scan>_heat.nii.gz`, `<scan>_mask.nii.gz` (on the scan's own grid
     and affine) and `<scan>_montage.png`, of a DICOM series also `<scan>_heat.dcm` and `<scan>_mask.dcm`; for all of
     them `probabilities.csv`, `boxes.csv` and `boxes.coco.json`, which grow with each scan; and `explain.json`, which
-    names the map and the scans that could not be explained. A slice is positive if a label's probability is above 0.5,
-    and then explained for its most probable label.
+    names the run, the map and the scans that could not be explained. A slice is positive if a label's probability is
+    above 0.5, and then explained for its most probable label.
 
     Raises:
         UserError: the run or the scans are missing; nothing can be written; or some scans could not be explained (after
@@ -101,7 +101,8 @@ def explain(config: ConfigDict, workdir: Path) -> None:
     run = loop.trained(run)
     cam = sized(config.cam, run.network, run.config.data)
     find = build(run, choice, batch=cam.batch, chunk=cam.chunk)
-    tables = _Tables(workdir / "explain", choice, run.config.data.labels)
+    made_by = {"run": _identity(run.config), **choice._asdict()}
+    tables = _Tables(workdir / "explain", made_by, run.config.data.labels)
     tables.write()  # what cannot be written is found out before the first scan is explained
     with Progress("explaining", len(scans)) as progress:
         for name, scan in scans.items():
@@ -143,9 +144,9 @@ def explain(config: ConfigDict, workdir: Path) -> None:
 class _Tables:
     """The tables of all scans, written whole after each: a run that is killed leaves those of what it finished."""
 
-    def __init__(self, folder: Path, choice: Choice, labels: Sequence[str]):
+    def __init__(self, folder: Path, made_by: dict[str, Any], labels: Sequence[str]):
         self.folder, self.failures = folder, dict[str, str]()
-        self._choice, self._labels = choice, labels
+        self._made_by, self._labels = made_by, labels
         none = scan_files.boxes_rows("", np.zeros(0, np.int64), np.zeros((0, 4), np.int64), np.zeros(0))
         self._boxes, self._probabilities = [none], [pd.DataFrame(columns=["scan", "slice", *labels])]
         self._shapes = dict[str, tuple[int, int, int]]()
@@ -171,7 +172,7 @@ class _Tables:
         results.write_text(self.folder / "probabilities.csv", probabilities.to_csv(index=False))
         scan_files.write_boxes(self.folder / "boxes.csv", boxes)
         results.write_json(self.folder / "boxes.coco.json", scan_files.coco(boxes, self._shapes))
-        results.write_json(self.folder / "explain.json", self._choice._asdict() | {"failed": self.failures})
+        results.write_json(self.folder / "explain.json", self._made_by | {"failed": self.failures})
 
 
 def _scans(options: ConfigDict) -> dict[str, Path | dicom.Stack]:
@@ -192,15 +193,20 @@ def _scans(options: ConfigDict) -> dict[str, Path | dicom.Stack]:
     return dict(found.stacks)
 
 
+def _identity(config: ConfigDict) -> str:
+    """The run's name and a digest of its config, as they stand in explain.json and in DICOM objects."""
+    digest = hashlib.sha256(config.to_json_best_effort(sort_keys=True).encode()).hexdigest()
+    return f"{config.name}-{digest[:12]}"
+
+
 def _origin(stack: dicom.Stack, run: Run, choice: Choice, *, identity: bool) -> dicom_files.Origin:
     planes = stack.planes
-    digest = hashlib.sha256(run.config.to_json_best_effort(sort_keys=True).encode()).hexdigest()[:12]
     return dicom_files.Origin(
         scan=stack.name,
         sources=dicom.sources(stack, identity=identity),
         frames=[plane.frame for plane in planes if plane.multi_frame],
         numbers=[plane.number for plane in planes],
-        run=f"{run.config.name}-{digest}",
+        run=_identity(run.config),
         method=f"{choice.method} at {choice.stage} > {choice.threshold:.3g}",
         identified=identity,
     )

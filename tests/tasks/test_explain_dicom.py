@@ -85,7 +85,8 @@ def test_the_objects_say_which_run_and_which_images(tmp_path, config):
     assert digest.startswith("smoke-")
     described = f"2 of 4 images positive (2, 4); run {digest}; gradcam at stage2 > 0.5"
     assert made.SegmentSequence[0].SegmentDescription == described
-    assert json.loads((tmp_path / "run" / "explain" / "explain.json").read_text())["method"] == "gradcam"
+    said = json.loads((tmp_path / "run" / "explain" / "explain.json").read_text())
+    assert (said["run"], said["method"]) == (digest, "gradcam")
 
 
 def test_a_series_that_cannot_be_referred_to_still_gives_nifti(tmp_path, config):
