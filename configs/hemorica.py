@@ -25,8 +25,9 @@ def get_config(network: str = "efficientnet_v2_s") -> ConfigDict:
     config.data.windows = ((40.0, 80.0),)  # pipeline: brain window
     config.data.per_slice_minmax = True  # pipeline: per-slice min-max to 0..255
     config.data.augmentation = ConfigDict(
-        # pipeline: vertical flip 0.5; shift, scale, rotate by 0.1, 0.1 and 15 degrees at 0.5
-        {"flip_i": 0.5, "flip_j": 0.0, "affine": 0.5, "shift": 0.1, "scale": 0.1, "rotate": 15.0}
+        # pipeline: vertical flip 0.5; shift, scale, rotate by 0.1, 0.1 and 15 degrees at 0.5. What is vertical where a
+        # slice is looked at, front to back, is the second axis of the canonical orientation.
+        {"flip_i": 0.0, "flip_j": 0.5, "affine": 0.5, "shift": 0.1, "scale": 0.1, "rotate": 15.0}
     )
     config.model.name = network  # paper
     config.train.optimizer = "adam"  # pipeline

@@ -23,6 +23,7 @@ def get_config(network: str = "resnet18") -> ConfigDict:
     config.model.name = network
     config.data.masks = ConfigDict({"haematoma": (1,), "lesion": (1, 2), "boxes": (256,)})  # 256: the source's boxes
     config.data.subtypes = ConfigDict()
+    config.data.intensity = "windowed"  # to -20..100 HU by the source; scans in full HU pass too
     # From scratch no ImageNet mean is wanted: with it the border of the image and the air around the head are edges, to
     # which the maps answer. The scans' fields of view differ by half, so the augmentation has to be wide.
     config.data.normalisation = "air_zero"

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 from hemojax import devices
 from hemojax.cam import engine, memory, targets
 from hemojax.cam.refinement import REFINEMENTS
-from hemojax.data import grey, hounsfield
+from hemojax.data import grey, hounsfield, reading
 from hemojax.data.labels import LABELS
 from hemojax.errors import UserError, check_name
 from hemojax.models import pretrained
@@ -30,6 +30,7 @@ def checked(config: ConfigDict) -> ConfigDict:
     for label in config.data.labels:
         check_name(label, LABELS, "label")
     check_name(config.data.on_error, ON_ERROR, "data.on_error")
+    reading.of_config(config.data)
     check_name(config.model.dtype, DTYPES, "model.dtype")
     check_name(config.train.optimizer, OPTIMIZERS, "train.optimizer")
     check_name(config.train.sampling, SAMPLINGS, "train.sampling")

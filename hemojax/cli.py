@@ -25,6 +25,9 @@ HOSTS = flags.DEFINE_integer("hosts", None, "How many hosts there are, with --co
 HOST = flags.DEFINE_integer("host", None, "This host's number from 0, with --coordinator.")
 flags.mark_flag_as_required("config")
 
+PATHS = ("data.root", "model.weights", "explain.scans")
+"""The config's options that are paths."""
+
 TASKS = tuple(module.name for module in pkgutil.iter_modules(tasks.__path__))
 """What `config.task` may name: a module of `hemojax.tasks`, imported when it is needed, with a function of its name."""
 
@@ -40,7 +43,9 @@ def main(argv: list[str]) -> None:
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
     config = CONFIG.value
-    workdir = Path(WORKDIR.value or Path("runs") / config.name)
+    for section, option in (name.split(".") for name in PATHS):
+        config[section][option] = files.home(config[section][option])
+    workdir = Path(files.home(WORKDIR.value)) if WORKDIR.value else Path("runs") / config.name
     try:
         if len(argv) > 1:
             raise UserError(f"'{argv[1]}' is no option; options start with --")
@@ -100,8 +105,10 @@ def _located(word: str, before: str) -> str:
     """
     flag, given = ("", word) if before in ("-config", "--config") else word.partition("config=")[::2]
     name, colon, argument = given.partition(":")
-    if (given != word and flag not in ("-", "--")) or Path(name).suffix or Path(name).is_file():
+    if given != word and flag not in ("-", "--"):
         return word
+    if Path(name).suffix or Path(name).is_file():
+        return f"{word.removesuffix(given)}{files.home(given)}"
     check_name(name, built_in(), "built-in config")
     return f"{word.removesuffix(given)}{built_in()[name]}{colon}{argument}"
 

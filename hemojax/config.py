@@ -22,13 +22,21 @@ def defaults() -> ConfigDict:
     config.seeds = ()  # of bench and report: as many trainings, in folders of their own, and a report over all of them
 
     data = config.data = ConfigDict()
-    data.layout = "generic"  # generic | hemorica | phantom
+    data.layout = "generic"  # generic | hemorica | dicom | phantom
     data.root = ""  # folder of the data set; a phantom is generated there (default: in the workdir)
     data.on_error = "stop"  # at a scan that cannot be read | skip: leave it out, and say so in the report
     data.labels = ("any",)  # a logit each: any, or EPH, SDH, SAH, IPH, IVH
     data.masks = ConfigDict({"haemorrhage": ANY_SUBTYPE})  # what CAMs are scored against: name -> mask integers
     data.subtypes = ConfigDict(BHSD_SUBTYPES)  # the mask integers of each
     data.fractions = ConfigDict({"train": 0.6, "validation": 0.15, "test": 0.25})  # patients without a given split
+    # What a scan's values are: hu | windowed (HU, of which all beyond a window was set to its ends) | offset1024 (HU
+    # and a number added) | grey:CENTRE:WIDTH (a window's grey values from 0 to 1 or from 0 to 255). A scan that cannot
+    # be that is refused. For `explain`: of the new scans.
+    data.intensity = "hu"
+    # The order of arrays whose files do not say it: towards which side of the body the index of each axis grows, as
+    # nibabel's codes. "": the layout's own, PLS in Hemorica (slices as they are shown), LAS in NIfTI without forms.
+    data.axes = ""
+    data.resample_masks = False  # a mask on another grid than its scan's: take the nearest voxels, do not refuse it
     data.size = 192  # side of the network's input, in pixels
     data.windows = ((40.0, 80.0),)  # centre and width of each channel, in HU
     # Beside each window its mirror image about the head's midline, and by how much the slice is brighter.
@@ -115,7 +123,9 @@ def defaults() -> ConfigDict:
     faithfulness.blur = 10.0  # where insertion begins: standard deviation of the Gaussian, in pixels of the input
 
     explain = config.explain = ConfigDict()
-    explain.scans = ""  # a folder of .nii.gz files, or one file
+    explain.scans = ""  # a folder of .nii.gz files, or one file; or a folder of DICOM, as a hospital exports it
+    explain.every_series = False  # of DICOM: every axial series, not one of each study (docs/dicom.md says which)
+    explain.dicom_identity = False  # whether the DICOM objects that are written name the patient as the scan's files do
     explain.mask = ""  # whose choice on validation to use: a name of data.masks (default: the first that is drawn)
     explain.method = ""  # default: the one chosen on validation, and so its stage and threshold
     explain.stage = ""

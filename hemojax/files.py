@@ -89,6 +89,11 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def home(value: str) -> str:
+    """A path as it was given, with the home folder for a `~` at its beginning."""
+    return os.path.expanduser(value)
+
+
 def refusal(error: BaseException, folder: Path) -> str | None:
     """What a disk or a folder refused, in a line that names path and reason; None for any other error.
 

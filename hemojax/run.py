@@ -22,7 +22,13 @@ FIXED_SECTIONS = ("name", "seed", "data", "model", "train")
 FREE_OPTIONS = ("data.masks.", "data.device_share", "data.on_error", "train.log_steps")
 """Of these sections: what neither depends on."""
 ADDED = {
-    "data": {"mirror_channels": False, "on_error": "stop"},
+    "data": {
+        "mirror_channels": False,
+        "on_error": "stop",
+        "intensity": "hu",
+        "axes": "",
+        "resample_masks": False,
+    },
     "model": {"local_stage": "", "local_pooling": "lse"},
     "train": {"sampling": "uniform", "erasing": 0.0, "erasing_stage": "", "pretrain": "", "pretrain_epochs": 12},
     "cam": {"registration": False, "mirrored": ()},
@@ -171,6 +177,8 @@ def _options(config: ConfigDict) -> dict[str, Any]:
 
 def _fixed(options: dict[str, Any]) -> dict[str, Any]:
     flat = _flat({section: values for section, values in options.items() if section in FIXED_SECTIONS})
+    if flat.get("data.intensity") == "windowed":  # the same values, of which less is asked
+        flat["data.intensity"] = "hu"
     return {name: value for name, value in flat.items() if not name.startswith(FREE_OPTIONS)}
 
 

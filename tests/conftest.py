@@ -13,7 +13,8 @@ if metadata.version("jax") < "0.11":  # which has no other way any more, and ref
 os.environ["XLA_FLAGS"] = " ".join(flags)
 
 # What a checked module is the first to import, jaxtyping's hook compiles from its source.
-OUTSIDE = "flax.linen grain jax matplotlib.figure nibabel orbax.checkpoint pandas scipy.stats tensorflow_datasets"
+OUTSIDE = "flax.linen grain jax matplotlib.figure nibabel orbax.checkpoint pandas pydicom.pixels scipy.stats"
+OUTSIDE += " tensorflow_datasets"
 for name in OUTSIDE.split():
     importlib.import_module(name)
 

@@ -27,7 +27,7 @@ ALLOWED = {
     "data": {"metrics.ratio"},
     "metrics": {"data.midline"},
     "models": set(),
-    "reporting": {"data.orientation", "metrics", "statistics", "results"},
+    "reporting": {"data.case", "data.dicom", "data.orientation", "metrics", "statistics", "results"},
     "speed": {"cam", "data", "metrics", "models", "training", "huge_pages"},
     "statistics": {"metrics"},
     "tasks": {*ROOMS, "checks", "results", "run"} - {"tasks"},

@@ -32,11 +32,48 @@ def test_every_config_of_the_checkout_is_built_in():
         (("", "--config.name=bench"), "--config.name=bench"),
         (("", "--config.data.root=config=bench"), "--config.data.root=config=bench"),
         (("--workdir", "bench"), "bench"),
+        (("", "--config=~/mine.py:resnet50"), "--config={home}/mine.py:resnet50"),
+        (("--config", "~/mine.py"), "{home}/mine.py"),
     ],
 )
 def test_a_name_becomes_the_path_of_its_config(words, found):
     before, word = words
-    assert cli._located(word, before) == found.format(configs=ROOT / "configs")
+    assert cli._located(word, before) == found.format(configs=ROOT / "configs", home=Path.home())
+
+
+def test_every_path_may_begin_at_the_home_folder():
+    code = """
+import sys, types
+from hemojax import cli
+def task(config, workdir):
+    print(workdir, config.data.root, config.explain.scans, config.model.weights)
+sys.modules["hemojax.tasks.train"] = types.SimpleNamespace(train=task)
+cli.run()
+"""
+    options = {
+        "workdir": "~/runs/a",
+        "config.data.root": "~/d",
+        "config.explain.scans": "~/s",
+        "config.model.weights": "~",
+    }
+    words = [f"--{name}={value}" for name, value in options.items()]
+    words = [sys.executable, "-c", code, "--config=smoke", "--config.task=train", *words]
+    done = subprocess.run(words, cwd=ROOT, env=os.environ | {"HOME": "/h"}, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["/h/runs/a", "/h/d", "/h/s", "/h"], done.stderr
+
+
+def test_a_disk_that_refuses_is_a_line(monkeypatch):
+    def refuse(config, workdir):
+        raise PermissionError(errno.EACCES, "Permission denied", "/scans/a.nii")
+
+    monkeypatch.setattr(cli, "CONFIG", SimpleNamespace(value=smoke.get_config()))
+    monkeypatch.setattr(cli, "WORKDIR", SimpleNamespace(value="work"))
+    monkeypatch.setattr(cli, "DISTRIBUTED", SimpleNamespace(value=False))
+    monkeypatch.setattr(cli.flags, "FLAGS", {"verbosity": SimpleNamespace(present=True)})
+    monkeypatch.setitem(sys.modules, "hemojax.compilation", SimpleNamespace(keep_programs=lambda: None))
+    monkeypatch.setitem(sys.modules, "hemojax.tasks.bench", SimpleNamespace(bench=refuse))
+    with pytest.raises(SystemExit, match=r"^hemojax: /scans/a.nii: Permission denied; see to its rights"):
+        cli.main([""])
 
 
 def test_a_name_that_no_config_has_is_refused_with_the_nearest():

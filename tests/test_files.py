@@ -3,12 +3,13 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from hemojax.errors import UserError
-from hemojax.files import check_room, only_writer, refusal, refuse_address, replacing
+from hemojax.files import check_room, home, only_writer, refusal, refuse_address, replacing
 
 WRITER = """
 import sys
@@ -79,3 +80,11 @@ def test_what_there_is_no_room_for_is_not_begun(tmp_path, monkeypatch):
     check_room(tmp_path, 3_000_000, "a checkpoint")
     with pytest.raises(UserError, match="no room for a checkpoint of 4 MB, 3 MB are free; make room"):
         check_room(tmp_path, 4_000_000, "a checkpoint")
+
+
+def test_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert home("~/scans") == "/home/ann/scans"
+    assert home("~") == "/home/ann"
+    assert [home(value) for value in ("", "a/~b", "/x/~", "runs")] == ["", "a/~b", "/x/~", "runs"]
+    assert Path(home("~no-such-user/x")) == Path("~no-such-user/x")

@@ -74,7 +74,7 @@ def measure(run: TrainedRun) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     with Progress("removing bleeds", len(index)) as progress:
         slices = _filled(run, index, progress)
         while group := list(islice(slices, size // 3)):
-            images = np.stack([_input(hu, config.data, one.row.axes) for one in group for hu in one.hu.values()])
+            images = np.stack([_input(hu, config.data) for one in group for hu in one.hu.values()])
             logits = iter(np.asarray(infer(run.variables, images[filled(len(images), size)]), np.float32))
             for one in group:
                 found = {fill: next(logits) for fill in one.hu}
@@ -128,8 +128,8 @@ def _filled(run: Run, index: pd.DataFrame, progress: Progress) -> Iterator[Fille
         progress.advance()
 
 
-def _input(hu: Float32[np.ndarray, "h w"], data: ConfigDict, axes: str) -> Float32[np.ndarray, "s s c"]:
-    return hounsfield.normalise(grey.from_hu(hu, data, axes), data.normalisation)
+def _input(hu: Float32[np.ndarray, "h w"], data: ConfigDict) -> Float32[np.ndarray, "s s c"]:
+    return hounsfield.normalise(grey.from_hu(hu, data), data.normalisation)
 
 
 def _rows(filled: Filled, logits: dict[str, Float32[np.ndarray, " l"]], labels: list[str]) -> Iterator[dict[str, Any]]:

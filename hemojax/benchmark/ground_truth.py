@@ -87,6 +87,7 @@ def lesions(run: Run, explained: Explained, truth: Slices) -> pd.DataFrame:
         drawn = set(row.drawn)
         names = {"run": config.name, "case": row.case, "patient": row.patient, "slice": row.slice, "split": row.split}
         subtypes = [name for name, values in config.data.subtypes.items() if drawn & set(values)]
+        sine = (1 - row.cosine_ij**2) ** 0.5
         areas = truth.masks(row.split, row.record).sum(axis=(1, 2)).tolist()
         for mask, area in zip(config.data.masks, areas, strict=True):
             rows.append(
@@ -94,7 +95,7 @@ def lesions(run: Run, explained: Explained, truth: Slices) -> pd.DataFrame:
                     **names,
                     "mask": mask,
                     "area": area,
-                    "area_mm2": area * i * j,
+                    "area_mm2": area * i * j * sine,
                     "subtypes": ",".join(subtypes),
                     "truth": getattr(row, config.data.labels[0]),
                     "called": bool(highest[row.case, row.slice] > 0),

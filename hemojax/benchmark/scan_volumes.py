@@ -82,6 +82,7 @@ def _row(
         true[..., k] = of_slice.masks(row.split, row.record)[at_mask]
     first = parts[0][0]
     spacing = ground_truth.spacing(first, size)
+    cosines = (first.cosine_ij, first.cosine_ik, first.cosine_jk)
     known = np.isfinite(spacing).all()
     return {
         "run": config.name,
@@ -93,7 +94,7 @@ def _row(
         "method": method,
         "seed": 0,
         "threshold": threshold,
-        "hd95": metric.hausdorff(predicted, true, spacing) if known else np.nan,
-        "predicted_ml": metric.millilitres(predicted, spacing),
-        "true_ml": metric.millilitres(true, spacing),
+        "hd95": metric.hausdorff(predicted, true, spacing, cosines=cosines) if known else np.nan,
+        "predicted_ml": metric.millilitres(predicted, spacing, cosines),
+        "true_ml": metric.millilitres(true, spacing, cosines),
     }

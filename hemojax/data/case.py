@@ -1,15 +1,11 @@
 """One scan of one patient, checked."""
 
 import dataclasses
-import gzip
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
-from jaxtyping import Bool, Int, Int8, Int16, Shaped, UInt16
-from nibabel.filebasedimages import ImageFileError
+from jaxtyping import Bool, Float64, Int, Int8, Int16, Shaped, UInt16
 
 from hemojax.data.labels import LABELS
 from hemojax.errors import UserError
@@ -35,13 +31,15 @@ class Case:
         name: unique in the data set.
         patient: splits never separate two cases of one patient.
         split: one of SPLITS, or None where the data set does not say.
-        hu: the volume in HU, slices on the last axis.
+        hu: the volume in HU, in the canonical orientation (`data.orientation`): slices on the last axis.
         mask: integers of the expert's mask, 0 elsewhere; all 0 where nothing was drawn. Inside an expert's box BOXED is
             added.
         labels: a row a slice, columns as in LABELS.
-        slices: the scan's own number of each slice (0-based).
-        axes: towards which side of the body the index of each axis grows, as nibabel's codes, e.g. "LPS".
+        slices: the scan's own number of each slice (0-based); falling where its file begins at the head.
+        axes: towards which side of the body the index of each axis grows, as nibabel's codes: "LPS".
         spacing: distance of neighbouring voxels along each axis, mm; NaN where the data set does not say.
+        cosines: of the angles between the first axis and the second, the first and the slices' numbers, the second and
+            the slices' numbers; not 0 where the gantry was tilted.
     """
 
     name: str
@@ -53,57 +51,13 @@ class Case:
     slices: np.ndarray
     axes: str
     spacing: tuple[float, float, float]
+    cosines: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
-
-def read_nifti(path: Path) -> tuple[Shaped[np.ndarray, "h w n"], nib.Nifti1Image]:
-    """The array of a 3-D NIfTI file, and the image with its affine.
-
-    Raises:
-        CaseError: the file is missing, truncated, no NIfTI, or not three-dimensional.
-    """
-    try:
-        image = nib.load(path)
-        if not isinstance(image, nib.Nifti1Image):
-            raise CaseError(path, "is no NIfTI file")
-        array = np.asanyarray(image.dataobj)
-    except FileNotFoundError:
-        raise CaseError(path, "no such file") from None
-    except (OSError, EOFError, ValueError, zlib.error, gzip.BadGzipFile, ImageFileError) as error:
-        raise CaseError(path, f"cannot be read, copy it again ({str(error).splitlines()[0]})") from None
-    if array.ndim == 4 and array.shape[3] == 1:
-        array = array[..., 0]
-    if array.ndim != 3 or 0 in array.shape:
-        raise CaseError(path, f"is not a volume: its shape is {array.shape}, height x width x slices was expected")
-    return array, image
-
-
-def check_spacing(path: Path, affine: Shaped[np.ndarray, "4 4"]) -> tuple[float, float, float]:
-    """The distance of neighbouring voxels along each axis, in mm.
-
-    Raises:
-        CaseError: a distance is not a positive number.
-    """
-    spacing = nib.affines.voxel_sizes(affine)
-    if not (np.isfinite(spacing).all() and (spacing > 0).all()):
-        raise CaseError(path, f"its voxels are {' x '.join(f'{mm:g}' for mm in spacing)} mm; repair its affine")
-    i, j, k = spacing.tolist()
-    return i, j, k
-
-
-def check_hu(path: Path, array: Shaped[np.ndarray, "h w n"]) -> Int16[np.ndarray, "h w n"]:
-    """HU rounded to integers.
-
-    Raises:
-        CaseError: values are not finite, complex, or beyond what 16 bits hold.
-    """
-    if array.dtype.kind not in "iuf":
-        raise CaseError(path, f"holds values of type {array.dtype}, numbers in HU were expected")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        bad = int((~np.isfinite(array)).sum())
-        raise CaseError(path, f"{bad} voxels are NaN or infinite; repair or remove this scan")
-    if array.min() < -32768 or array.max() > 32767:
-        raise CaseError(path, f"values from {array.min()} to {array.max()} are no HU")
-    return np.rint(array).astype(np.int16)
+    @property
+    def heights(self) -> Float64[np.ndarray, " n"]:
+        """Where each slice lies in the scan by its number: 0 at the feet's end and 1 at the other."""
+        last = int(self.slices.max())
+        return (self.slices if self.slices[0] <= self.slices[-1] else last - self.slices) / max(last, 1)
 
 
 def check_mask(path: Path, array: Shaped[np.ndarray, "h w n"], shape: tuple[int, ...]) -> UInt16[np.ndarray, "h w n"]:

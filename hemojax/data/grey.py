@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 
 from hemojax.data import hounsfield, midline, records
 from hemojax.data.case import SPLITS
+from hemojax.data.orientation import CANONICAL
 from hemojax.errors import UserError
 from hemojax.files import replacing
 from hemojax.progress import Progress
@@ -46,16 +47,15 @@ def from_levels(levels: Values) -> Values:
     return levels * (1 / LEVELS)  # a product: XLA rounds a division otherwise than numpy does
 
 
-def from_hu(hu: Real[np.ndarray, "h w"], data: ConfigDict, axes: str) -> Float32[np.ndarray, "s s c"]:
+def from_hu(hu: Real[np.ndarray, "h w"], data: ConfigDict) -> Float32[np.ndarray, "s s c"]:
     """A slice in HU as grey values of `data.size` pixels, as the config's data section says, each that of a level.
 
     Args:
-        hu: the slice.
+        hu: the slice, in the canonical orientation.
         data: of the config: size, windows, per_slice_minmax and mirror_channels count.
-        axes: towards which side of the body the index of each array axis grows, e.g. "LPS", see `data.case`.
     """
     windows = hounsfield.grey(hu, data.size, data.windows, data.per_slice_minmax)
-    return from_levels(to_levels(with_mirror_image(windows, axes) if data.mirror_channels else windows))
+    return from_levels(to_levels(with_mirror_image(windows) if data.mirror_channels else windows))
 
 
 def planes(data: ConfigDict) -> int:
@@ -63,16 +63,13 @@ def planes(data: ConfigDict) -> int:
     return len(data.windows) * (3 if data.mirror_channels else 1)
 
 
-def with_mirror_image(windows: Float32[np.ndarray, "s s w"], axes: str) -> Float32[np.ndarray, "s s c"]:
+def with_mirror_image(windows: Float32[np.ndarray, "s s w"]) -> Float32[np.ndarray, "s s c"]:
     """The slice; its mirror image; and by how much the slice is brighter, as a bleed is: three planes a window.
 
-    The mirror's line is found in the first window. A slice without two sides, a sagittal one, is its own mirror image.
+    The mirror's line is found in the first window.
     """
-    across = [axis for axis, letter in enumerate(axes[:2]) if letter in "LR"]
-    other = windows
-    if across:
-        line = midline.find(80 * windows[..., 0], across[0])
-        other = np.stack([midline.mirror(window, line) for window in np.moveaxis(windows, -1, 0)], axis=-1)
+    line = midline.find(80 * windows[..., 0], CANONICAL.index("L"))
+    other = np.stack([midline.mirror(window, line) for window in np.moveaxis(windows, -1, 0)], axis=-1)
     return np.concatenate([windows, other, np.maximum(windows - other, 0)], axis=-1, dtype=np.float32)
 
 
@@ -94,7 +91,6 @@ def prepare(folder: Path, data: ConfigDict) -> None:
         return
     stamp.unlink(missing_ok=True)
     first, sources = first_places(folder), {split: records.data_source(folder, split) for split in SPLITS}
-    axes = {split: records.read_index(folder, split)["axes"].tolist() for split in SPLITS}
     number = sum(map(len, sources.values()))
     done = _done(folder, wanted)
     if not done:
@@ -105,8 +101,7 @@ def prepare(folder: Path, data: ConfigDict) -> None:
 
         def make(place: int) -> None:
             split = next(name for name in reversed(SPLITS) if first[name] <= place)
-            record = place - first[split]
-            levels = to_levels(from_hu(sources[split][record]["hu"], data, axes[split][record])).tobytes()
+            levels = to_levels(from_hu(sources[split][place - first[split]]["hu"], data)).tobytes()
             os.pwrite(file.fileno(), levels, offset + place * len(levels))
 
         with Progress("windowing and resizing", number, done) as progress, ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -1,10 +1,78 @@
-"""How a slice of an array is turned to be looked at."""
+"""How arrays are turned: a volume from the order of its file to the canonical one, a slice to be looked at.
 
+An order is written as nibabel's codes: towards which side of the body the index of each axis grows.
+"""
+
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float, Int, Shaped
+
+CANONICAL = "LPS"
+"""The order in which every volume is looked at: slices on the last axis, from the feet to the head."""
+
+ORDERS = tuple(
+    "".join(codes) for sides in itertools.permutations(("RL", "AP", "SI")) for codes in itertools.product(*sides)
+)
+"""The 48 orders in which a volume can be stored."""
+
+
+class Turn(NamedTuple):
+    """Between the order of a file and the canonical one; no value changes.
+
+    A file's slices are those across the axis of the body, whichever of its array's axes that is. They have the numbers
+    that they have in the file, and their pixels the indices of the two other axes, in the file's order.
+
+    Attributes:
+        axes: which axis of the file's array becomes the first, second and last.
+        reversed: of these, which run the other way.
+    """
+
+    axes: tuple[int, int, int]
+    reversed: tuple[bool, bool, bool]
+
+    def canonical(self, stored: Shaped[np.ndarray, "_ _ _"]) -> Shaped[np.ndarray, "h w n"]:
+        """A file's array in the canonical order."""
+        return stored.transpose(self.axes)[self._steps()]
+
+    def stored(self, canonical: Shaped[np.ndarray, "h w n"]) -> Shaped[np.ndarray, "_ _ _"]:
+        """An array in the canonical order as the file has it."""
+        return canonical[self._steps()].transpose(np.argsort(self.axes))
+
+    def slices_last(self, stored: Shaped[np.ndarray, "_ _ _"]) -> Shaped[np.ndarray, "_ _ _"]:
+        """A file's array with its slices on the last axis, and its other axes in their order."""
+        return stored.transpose(self.order_slices_last())
+
+    def order_slices_last(self) -> list[int]:
+        """The axes of a file's array, with that of the slices at the end."""
+        return [*sorted(self.axes[:2]), self.axes[2]]
+
+    def numbers(self, slices: int) -> Int[np.ndarray, " n"]:
+        """The number in the file of each slice of the canonical order, of so many; and the other way round."""
+        return np.arange(slices)[:: -1 if self.reversed[2] else 1]
+
+    def affine(self, stored: Float[np.ndarray, "4 4"], shape: Sequence[int]) -> Float[np.ndarray, "4 4"]:
+        """The canonical array's affine, given that of a file's array of this shape."""
+        turned = np.eye(4)
+        turned[:3, 3] = stored[:3, 3]
+        for to, (axis, other_way) in enumerate(zip(self.axes, self.reversed, strict=True)):
+            step = stored[:3, axis]
+            turned[:3, to] = -step if other_way else step
+            turned[:3, 3] += (shape[axis] - 1) * step if other_way else 0
+        return turned
+
+    def _steps(self) -> tuple[slice, ...]:
+        return tuple(slice(None, None, -1 if other_way else 1) for other_way in self.reversed)
+
+
+def turn(codes: Sequence[str]) -> Turn:
+    """From an order, one of ORDERS, to the canonical one."""
+    sides = {"R": "L", "A": "P", "I": "S"}
+    axes = [sides.get(code, code) for code in codes]
+    i, j, k = (axes.index(code) for code in CANONICAL)
+    return Turn((i, j, k), (codes[i] in sides, codes[j] in sides, codes[k] in sides))
 
 
 class Flips(NamedTuple):

@@ -29,6 +29,8 @@ from hemojax.files import replacing
 
 SPACING = ("spacing_i", "spacing_j", "spacing_k")
 """Columns of the index: the distance of neighbouring voxels along the axes of the scan's array, mm, or NaN."""
+COSINES = ("cosine_ij", "cosine_ik", "cosine_jk")
+"""Columns of the index: see `Case.cosines`."""
 FEATURES = tfds.features.FeaturesDict(
     {
         "hu": tfds.features.Tensor(shape=(None, None), dtype=np.int16, encoding="zlib"),
@@ -136,17 +138,17 @@ def examples(path: Path) -> list[bytes]:
 def _records(case: Case) -> tuple[dict[str, list[Any]], list[bytes]]:
     """Columns of the index, and serialised records, of the case's slices."""
     rows, records = [], []
-    last = max(int(case.slices.max()), 1)
     spacing = np.asarray(case.spacing, np.float32)
-    for n, number in enumerate(case.slices):
+    for n, (number, height) in enumerate(zip(case.slices, case.heights, strict=True)):
         hu, drawn = (np.ascontiguousarray(volume[..., n]) for volume in (case.hu, case.mask))
         names = {"case": case.name, "patient": case.patient, "slice": int(number), "axes": case.axes}
         record = {"hu": hu, "mask": drawn, "labels": case.labels[n], "spacing": spacing, **names}
         records.append(FEATURES.serialize_example(record))
         rows.append(
             names
-            | {"position": number / last, "height": hu.shape[0], "width": hu.shape[1]}
+            | {"position": float(height), "height": hu.shape[0], "width": hu.shape[1]}
             | dict(zip(SPACING, spacing.tolist(), strict=True))
+            | dict(zip(COSINES, case.cosines, strict=True))
             | {"drawn": drawn_in(drawn)}
             | dict(zip(LABELS, case.labels[n].tolist(), strict=True))
         )

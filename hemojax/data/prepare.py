@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from hemojax.data import grey, origins, records
+from hemojax.data import grey, origins, reading, records
 from hemojax.data.datasets import LAYOUTS
 from hemojax.data.phantom.dataset import write_phantom
 from hemojax.errors import UserError, check_name
@@ -31,16 +31,19 @@ def prepare(config: ConfigDict, folder: Path) -> None:
         raise UserError("name the folder of the data set: --config.data.root=FOLDER")
     listed = LAYOUTS["generic" if data.layout == "phantom" else data.layout]
     subtypes = {name: tuple(values) for name, values in data.subtypes.items()}
+    how = reading.of_config(data)
     fingerprint = {
         "layout": data.layout,
         "root": str(root.resolve()),
         "subtypes": subtypes,
+        "reading": how._asdict(),
         "fractions": data.fractions.to_dict(),
         "phantom": data.phantom.to_dict() if data.layout == "phantom" else None,
     }
     skip, tree = data.on_error == "skip", origins.tree(root)
     if not records.stand(folder, fingerprint, tree, skip=skip):
-        records.prepare(folder, listed(root, subtypes), data.fractions.to_dict(), fingerprint, skip=skip)
+        listing = listed(root, subtypes, how)
+        records.prepare(folder, listing, data.fractions.to_dict(), fingerprint, skip=skip)
         records.remember(folder, tree)
     for fault in records.left_out(folder).values():
         say(f"left out: {fault}")

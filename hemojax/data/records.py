@@ -312,12 +312,8 @@ def read_index(folder: Path, split: str) -> pd.DataFrame:
 
 
 def heights(index: pd.DataFrame) -> Float64[np.ndarray, " n"]:
-    """Where the slices of an index lie in their scans: 0 at the feet's end and 1 at the other.
-
-    A scan whose slices are numbered towards the feet is turned round; one that is not axial stays as it is.
-    """
-    position = index["position"].to_numpy(np.float64)
-    return np.where(index["axes"].str[2] == "I", 1 - position, position)
+    """Where the slices of an index lie in their scans: 0 at the feet's end and 1 at the other."""
+    return index["position"].to_numpy(np.float64)
 
 
 def data_source(folder: Path, split: str) -> Any:

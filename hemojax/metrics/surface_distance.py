@@ -2,10 +2,13 @@
 
 import numpy as np
 from jaxtyping import Bool, Float64
-from scipy import ndimage
+from scipy import ndimage, spatial
 
 Spacing = tuple[float, float, float]
 """The distance of neighbouring voxels along each axis, mm."""
+Cosines = tuple[float, float, float]
+"""Of the angles between the axes i and j, i and k, j and k."""
+RIGHT_ANGLES: Cosines = (0.0, 0.0, 0.0)
 
 
 def surface(mask: Bool[np.ndarray, "h w n"]) -> Bool[np.ndarray, "h w n"]:
@@ -18,6 +21,7 @@ def hausdorff(
     truth: Bool[np.ndarray, "h w n"],
     spacing: Spacing,
     percentile: float = 95.0,
+    cosines: Cosines = RIGHT_ANGLES,
 ) -> float:
     """Hausdorff distance of two masks' surfaces, in mm; the 95th percentile unless told otherwise.
 
@@ -30,22 +34,25 @@ def hausdorff(
         truth: The true mask.
         spacing: mm along each axis.
         percentile: From 0 to 100.
+        cosines: Of the angles between the axes; a tilted gantry shears the grid.
 
     Returns:
         mm; NaN where a mask is empty, as there is no distance to nothing.
     """
     if not predicted.any() or not truth.any():
         return float("nan")
-    # Only the part that holds both: a distance transform costs as much as there are voxels.
-    (part,) = ndimage.find_objects((predicted | truth).astype(np.uint8))
-    one, other = surface(predicted[part]), surface(truth[part])
-    return max(float(np.percentile(_distances(to, spacing)[of], percentile)) for of, to in ((one, other), (other, one)))
+    one, other = (np.argwhere(surface(mask)) @ _steps(spacing, cosines) for mask in (predicted, truth))
+    nearest = (spatial.KDTree(to).query(of)[0] for of, to in ((one, other), (other, one)))
+    return max(float(np.percentile(distances, percentile)) for distances in nearest)
 
 
-def _distances(surface: Bool[np.ndarray, "h w n"], spacing: Spacing) -> Float64[np.ndarray, "h w n"]:
-    return ndimage.distance_transform_edt(~surface, sampling=spacing)
-
-
-def millilitres(mask: Bool[np.ndarray, "h w n"], spacing: Spacing) -> float:
+def millilitres(mask: Bool[np.ndarray, "h w n"], spacing: Spacing, cosines: Cosines = RIGHT_ANGLES) -> float:
     """The volume of a mask, mL."""
-    return float(np.count_nonzero(mask) * np.prod(spacing) / 1000)
+    return float(np.count_nonzero(mask) * np.diag(_steps(spacing, cosines)).prod() / 1000)
+
+
+def _steps(spacing: Spacing, cosines: Cosines) -> Float64[np.ndarray, "3 3"]:
+    """A row an axis: the step to the next voxel in mm, in a frame of its own in which they are a lower triangle."""
+    ij, ik, jk = cosines
+    between = np.array([[1, ij, ik], [ij, 1, jk], [ik, jk, 1]])
+    return np.diag(spacing) @ np.linalg.cholesky(between)

@@ -1,8 +1,9 @@
 """The study's product: slice probabilities, heat maps, masks and boxes for scans that nobody has annotated."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,6 @@ from absl import logging
 from jaxtyping import Array, Float, Int16
 from ml_collections import ConfigDict
 from nibabel.nifti1 import Nifti1Image
-from nibabel.orientations import aff2axcodes
 from scipy import special
 
 from hemojax import devices, results
@@ -20,12 +20,13 @@ from hemojax.batches import in_batches
 from hemojax.benchmark import explained, fusion, stored_maps
 from hemojax.cam import postprocess, random, refinement, targets
 from hemojax.checks import sized
-from hemojax.data import case, grey, hounsfield
+from hemojax.data import case, dicom, grey, hounsfield, intensity, reading, volume
 from hemojax.data.datasets import generic
+from hemojax.data.volume import Volume
 from hemojax.errors import UserError, check_name
 from hemojax.metrics import boxes
-from hemojax.progress import Progress
-from hemojax.reporting import figures, scan_files
+from hemojax.progress import Progress, say
+from hemojax.reporting import dicom_files, figures, scan_files
 from hemojax.run import Run, TrainedRun, create_network, stored
 from hemojax.training import loop, predict
 
@@ -39,21 +40,35 @@ class Choice(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """A scan as it was given.
+    """A scan in the canonical orientation.
 
     Attributes:
         name: of its file, without its ending.
         hu: its volume.
-        image: with its grid.
     """
 
     name: str
     hu: Int16[np.ndarray, "h w n"]
+
+
+class Given(NamedTuple):
+    """A scan and its file.
+
+    Attributes:
+        hu: of the volume.
+        volume: in the canonical orientation, with the way back to its file's.
+        image: the file's, with its header.
+        affine: from the file's indices to mm.
+    """
+
+    hu: Int16[np.ndarray, "h w n"]
+    volume: Volume
     image: Nifti1Image
+    affine: Float[np.ndarray, "4 4"]
 
 
 class Found(NamedTuple):
-    """What was found in one scan, on its own grid.
+    """What was found in one scan, in the canonical orientation.
 
     Attributes:
         logits: of each slice and label.
@@ -68,53 +83,133 @@ def explain(config: ConfigDict, workdir: Path) -> None:
     """Explain the scans of `config.explain.scans` with the run in `workdir`.
 
     Writes to `<workdir>/explain/`: for each scan `<scan>_heat.nii.gz`, `<scan>_mask.nii.gz` (on the scan's own grid
-    and affine) and `<scan>_montage.png`; for all of them `probabilities.csv`, `boxes.csv` and `boxes.coco.json`. A
-    slice is positive if a label's probability is above 0.5, and then explained for its most probable label.
+    and affine) and `<scan>_montage.png`, of a DICOM series also `<scan>_heat.dcm` and `<scan>_mask.dcm`; for all of
+    them `probabilities.csv`, `boxes.csv` and `boxes.coco.json`, which grow with each scan; and `explain.json`, which
+    names the run, the map and the scans that could not be explained. A slice is positive if a label's probability is
+    above 0.5, and then explained for its most probable label.
 
     Raises:
-        UserError: the run or the scans are missing; or some scans could not be read (after all others are done).
+        UserError: the run or the scans are missing; nothing can be written; or some scans could not be explained (after
+            all others are done).
     """
+    how = reading.of_config(config.data)
     if not config.explain.scans:
-        raise UserError("name a folder of .nii.gz files, or one file: --config.explain.scans=PATH")
-    path = Path(config.explain.scans)
-    scans = {path.name.removesuffix(".gz").removesuffix(".nii"): path} if path.is_file() else generic.scans(path)
+        raise UserError("name a folder of .nii.gz files or of DICOM, or one file: --config.explain.scans=PATH")
+    scans = _scans(config.explain)
     run = stored(workdir)
     choice = choose(config.explain, run)  # before the weights are read, which takes longer
     run = loop.trained(run)
     cam = sized(config.cam, run.network, run.config.data)
     find = build(run, choice, batch=cam.batch, chunk=cam.chunk)
-    output = workdir / "explain"
-    probabilities, found_boxes, shapes, failures = [], [], {}, []
+    made_by = {"run": _identity(run.config), **choice._asdict()}
+    tables = _Tables(workdir / "explain", made_by, run.config.data.labels)
+    tables.write()  # what cannot be written is found out before the first scan is explained
     with Progress("explaining", len(scans)) as progress:
         for name, scan in scans.items():
             try:
-                array, image = case.read_nifti(scan)
-                hu = case.check_hu(scan, array)
+                given = _read(scan, how)
+                found = find(Scan(name, given.hu))
+                probability, found_boxes = _give_back(tables.folder / name, given, found, choice.threshold)
             except case.CaseError as error:
-                logging.error("%s", error)
-                failures.append(str(error))
-                continue
-            read = Scan(name, hu, image)
-            found = find(read)
-            probability = special.expit(found.logits.astype(np.float64))
-            mask = found.heat > np.float32(choice.threshold)
-            table = _boxes(name, found.heat, mask)
-            _write_scan(output, read, found.heat, mask=mask, probability=probability)
-            shapes[name] = hu.shape
-            found_boxes.append(table)
-            columns = dict(zip(run.config.data.labels, probability.T, strict=True))
-            probabilities.append(pd.DataFrame({"scan": name, "slice": range(hu.shape[2]), **columns}))
-            positive = int((probability > 0.5).any(axis=1).sum())
-            progress.line(f"{name}: {positive} of {hu.shape[2]} slices positive, {len(table)} boxes")
+                tables.failed(name, str(error).replace(str(scan), scan.name))
+            except (UserError, OSError):  # nothing more can be written
+                raise
+            except Exception as error:  # whatever it is, the other scans are explained
+                logging.info("%s", name, exc_info=True)
+                reason = (str(error).splitlines() or [""])[0]
+                tables.failed(name, f"{scan.name}: could not be explained ({type(error).__name__}: {reason})")
+            else:
+                tables.add(name, probability, found_boxes, given.volume.own_shape)
+                positive = np.asarray((probability > 0.5).any(axis=1))
+                progress.line(f"{name}: {positive.sum()} of {len(positive)} slices positive, {len(found_boxes)} boxes")
+                if isinstance(scan, dicom.Stack) and dicom_files.available():
+                    try:
+                        origin = _origin(scan, run, choice, identity=config.explain.dicom_identity)
+                        mask, heat = (
+                            dicom.slices_first(given.volume.turn.stored(array))
+                            for array in (found.heat > np.float32(choice.threshold), found.heat)
+                        )
+                        dicom_files.write(tables.folder, origin, mask=mask, heat=heat, positive=positive)
+                    except case.CaseError as error:
+                        tables.failed(name, str(error))
+            tables.write()
             progress.advance()
-    if probabilities:
-        all_boxes = pd.concat(found_boxes, ignore_index=True)
-        results.write_text(output / "probabilities.csv", pd.concat(probabilities).to_csv(index=False))
-        scan_files.write_boxes(output / "boxes.csv", all_boxes)
-        results.write_json(output / "boxes.coco.json", scan_files.coco(all_boxes, shapes))
-        results.write_json(output / "explain.json", choice._asdict())
-    if failures:
-        raise UserError(f"{len(failures)} of {len(scans)} scans could not be explained: {'; '.join(failures)}")
+    if tables.failures:
+        raise UserError(
+            f"{len(tables.failures)} of {len(scans)} scans could not be explained: {', '.join(tables.failures)}; "
+            f"{tables.folder / 'explain.json'} has the reasons"
+        )
+
+
+class _Tables:
+    """The tables of all scans, written whole after each: a run that is killed leaves those of what it finished."""
+
+    def __init__(self, folder: Path, made_by: dict[str, Any], labels: Sequence[str]):
+        self.folder, self.failures = folder, dict[str, str]()
+        self._made_by, self._labels = made_by, labels
+        none = scan_files.boxes_rows("", np.zeros(0, np.int64), np.zeros((0, 4), np.int64), np.zeros(0))
+        self._boxes, self._probabilities = [none], [pd.DataFrame(columns=["scan", "slice", *labels])]
+        self._shapes = dict[str, tuple[int, int, int]]()
+
+    def add(
+        self, name: str, probability: Float[np.ndarray, "n l"], found: pd.DataFrame, shape: tuple[int, int, int]
+    ) -> None:
+        """A scan is explained: each slice's probabilities, its boxes, and the scan's own shape."""
+        columns = dict(zip(self._labels, probability.T, strict=True))
+        self._probabilities.append(pd.DataFrame({"scan": name, "slice": range(shape[2]), **columns}))
+        self._boxes.append(found)
+        self._shapes[name] = shape
+
+    def failed(self, name: str, reason: str) -> None:
+        """A scan cannot be explained."""
+        logging.error("%s", reason)
+        self.failures[name] = reason
+
+    def write(self) -> None:
+        probabilities, boxes = (
+            pd.concat(parts[1:] or parts, ignore_index=True) for parts in (self._probabilities, self._boxes)
+        )
+        results.write_text(self.folder / "probabilities.csv", probabilities.to_csv(index=False))
+        scan_files.write_boxes(self.folder / "boxes.csv", boxes)
+        results.write_json(self.folder / "boxes.coco.json", scan_files.coco(boxes, self._shapes))
+        results.write_json(self.folder / "explain.json", self._made_by | {"failed": self.failures})
+
+
+def _scans(options: ConfigDict) -> dict[str, Path | dicom.Stack]:
+    """The scans by name: NIfTI files, or where there are none, the stacks of a DICOM folder."""
+    path = Path(options.scans)
+    if path.is_file() and not dicom.is_dicom(path):
+        return {path.name.removesuffix(".gz").removesuffix(".nii"): path}
+    try:
+        return dict(generic.scans(path))
+    except case.CaseError:
+        if not dicom.is_dicom(path):
+            raise
+    found = dicom.find(path, every_series=options.every_series)
+    for note in found.notes:
+        say(note)
+    if not dicom_files.available():
+        say("no DICOM is written: pip install 'hemojax[dicom]'")
+    return dict(found.stacks)
+
+
+def _identity(config: ConfigDict) -> str:
+    """The run's name and a digest of its config, as they stand in explain.json and in DICOM objects."""
+    digest = hashlib.sha256(config.to_json_best_effort(sort_keys=True).encode()).hexdigest()
+    return f"{config.name}-{digest[:12]}"
+
+
+def _origin(stack: dicom.Stack, run: Run, choice: Choice, *, identity: bool) -> dicom_files.Origin:
+    planes = stack.planes
+    return dicom_files.Origin(
+        scan=stack.name,
+        sources=dicom.sources(stack, identity=identity),
+        frames=[plane.frame for plane in planes if plane.multi_frame],
+        numbers=[plane.number for plane in planes],
+        run=_identity(run.config),
+        method=f"{choice.method} at {choice.stage} > {choice.threshold:.3g}",
+        identified=identity,
+    )
 
 
 def choose(options: ConfigDict, run: Run) -> Choice:
@@ -177,8 +272,7 @@ def build(run: TrainedRun, choice: Choice, *, batch: int, chunk: int) -> Callabl
 
     def find(scan: Scan) -> Found:
         hu, side = scan.hu, max(scan.hu.shape[:2])
-        axes = "".join(aff2axcodes(scan.image.affine))
-        slices = [grey.from_hu(hu[..., n], data, axes) for n in range(hu.shape[2])]
+        slices = [grey.from_hu(hu[..., n], data) for n in range(hu.shape[2])]
         images = np.stack([hounsfield.normalise(image, data.normalisation) for image in slices])
         parts = in_batches(len(images), batch)
         logits = np.concatenate([np.asarray(infer(variables, images[at]))[:n] for at, n in parts])
@@ -212,18 +306,39 @@ def _boxes(name: str, heat: Float[np.ndarray, "h w n"], mask: np.ndarray) -> pd.
     )
 
 
-def _write_scan(
-    output: Path,
-    scan: Scan,
-    heat: Float[np.ndarray, "h w n"],
-    *,
-    mask: np.ndarray,
-    probability: Float[np.ndarray, "n l"],
-) -> None:
-    name, highest = scan.name, probability.max(axis=1)
-    scan_files.write_heat(output / f"{name}_heat.nii.gz", heat, scan.image)
-    scan_files.write_mask(output / f"{name}_mask.nii.gz", mask, scan.image)
+def _read(scan: Path | dicom.Stack, how: reading.Reading) -> Given:
+    if isinstance(scan, dicom.Stack):
+        path, (array, image) = Path(scan.name), dicom.read(scan)
+        affine = np.asarray(image.affine, np.float64)
+    else:
+        path, (array, image) = scan, volume.read_nifti(scan)
+        affine = volume.affine_mm(path, image, how.axes)
+    turned = volume.canonical(path, array, affine)
+    return Given(intensity.to_hu(path, turned.array, how.intensity), turned, image, affine)
+
+
+def _give_back(
+    path: Path, given: Given, found: Found, threshold: float
+) -> tuple[Float[np.ndarray, "n l"], pd.DataFrame]:
+    """Write a scan's map, mask and montage; give the probabilities of its slices, and its boxes.
+
+    All is in the scan's own order.
+
+    Args:
+        path: how the names of the files begin; the last part is the scan's name.
+        given: the scan.
+        found: what was found in it.
+        threshold: above which heat is the mask.
+    """
+    name, turn = path.name, given.volume.turn
+    probability = special.expit(found.logits[given.volume.numbers].astype(np.float64))
+    mask = found.heat > np.float32(threshold)
+    scan_files.write_heat(path.with_name(f"{name}_heat.nii.gz"), turn.stored(found.heat), given.image)
+    scan_files.write_mask(path.with_name(f"{name}_mask.nii.gz"), turn.stored(mask), given.image)
+    hu, heat, mask = (given.volume.own(array) for array in (given.hu, found.heat, mask))
+    highest, affine = probability.max(axis=1), given.affine[:, [*turn.order_slices_last(), 3]]
     figure = scan_files.montage(
-        name, scan.hu, heat=heat, mask=mask, probability=highest, positive=highest > 0.5, affine=scan.image.affine
+        name, hu, heat=heat, mask=mask, probability=highest, positive=highest > 0.5, affine=affine
     )
-    figures.write_figure(output / f"{name}_montage.png", figure)
+    figures.write_figure(path.with_name(f"{name}_montage.png"), figure)
+    return probability, _boxes(name, heat, mask)

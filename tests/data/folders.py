@@ -10,8 +10,9 @@ AFFINE = np.array([[-0.5, 0, 0, 60], [0, 0.5, 0, -70], [0, 0, 5, 3], [0, 0, 0, 1
 
 
 def volumes(rng: np.random.Generator, size: int = 24, slices: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """HU and mask of a scan with blood (mask 2) in slices 1 and 2."""
-    hu = rng.integers(0, 60, (size, size, slices)).astype(np.int16)
+    """HU and mask of a scan with blood (mask 2) in slices 1 and 2, and air at the border."""
+    hu = np.full((size, size, slices), -1000, np.int16)
+    hu[2:-2, 2:-2] = rng.integers(0, 60, (size - 4, size - 4, slices))
     mask = np.zeros(hu.shape, np.uint8)
     mask[5:9, 6:12, 1:3] = 2
     return hu, mask
@@ -39,7 +40,8 @@ def hemorica(root: Path) -> Path:
         (root / folder).mkdir(parents=True)
     for patient, table in (("ann", "train.csv"), ("bob", "val.csv")):
         for number in (3, 4):
-            np.save(root / "images" / f"{patient}_{number}.npy", rng.integers(0, 60, (16, 16)).astype(np.float32))
+            plane = np.pad(rng.integers(0, 60, (12, 12)), 2, constant_values=-1000)
+            np.save(root / "images" / f"{patient}_{number}.npy", plane.astype(np.float32))
         rows = {"patient_name": patient, "slice_number": [3, 4], "hemorrhage_binary": [1, 0], "ICH": ["True", "0"]}
         pd.DataFrame(rows).to_csv(root / table, index=False)
     mask = np.zeros((16, 16))

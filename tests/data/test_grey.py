@@ -56,11 +56,11 @@ def test_a_stopped_preparation_goes_on_and_is_never_taken_for_a_finished_one(fol
     grey.prepare(folder, options())
     made, from_hu = [], grey.from_hu
 
-    def stopping(hu, data, axes):
+    def stopping(hu, data):
         made.append(data.size)
         if len(made) > 20:
             raise KeyboardInterrupt
-        return from_hu(hu, data, axes)
+        return from_hu(hu, data)
 
     monkeypatch.setattr(grey, "BLOCK", 8)
     monkeypatch.setattr(grey, "from_hu", stopping)
@@ -83,17 +83,15 @@ def test_a_full_disk_is_said(folder, monkeypatch):
         grey.prepare(folder, options(size=12))
 
 
-@pytest.mark.parametrize(("axes", "across"), [("LPS", 0), ("PRI", 1)])
-def test_beside_a_slice_its_mirror_image_and_how_much_brighter_it_is(axes, across):
+def test_beside_a_slice_its_mirror_image_and_how_much_brighter_it_is():
     row, column = np.indices((64, 64)) - 31.5
     radius = np.hypot(row / 22, (column - 1.5) / 27)
     healthy = np.where(radius < 1, np.where(radius < 0.9, 0.4, 1.0), 0.0)
     healthy[np.hypot(abs(row) - 6, column) < 3] = 0.1  # ventricles
     bleed = np.hypot(row - 11, column - 6) < 4
     image = np.stack([np.where(bleed, 0.9, healthy), np.where(bleed, 0.5, healthy / 2)], axis=-1).astype(np.float32)
-    planes = grey.with_mirror_image(image if across == 0 else image.transpose(1, 0, 2), axes)
+    planes = grey.with_mirror_image(image)
     assert planes.shape == (64, 64, 6)
-    planes = planes if across == 0 else planes.transpose(1, 0, 2)
     np.testing.assert_array_equal(planes[..., :2], image)
     inside = radius < 0.85  # at the skull a small part of a pixel makes much
     np.testing.assert_allclose(planes[..., 2:4][inside], image[::-1][inside], atol=0.15)
@@ -102,19 +100,11 @@ def test_beside_a_slice_its_mirror_image_and_how_much_brighter_it_is(axes, acros
     assert planes[..., 4:][inside & ~bleed].mean() < 0.01
 
 
-def test_a_slice_without_two_sides_is_its_own_mirror_image():
-    image = np.random.default_rng(0).random((8, 8, 1), np.float32)
-    planes = grey.with_mirror_image(image, "PSL")
-    np.testing.assert_array_equal(planes, np.concatenate([image, image, 0 * image], axis=-1))
-
-
-def test_mirror_images_are_made_with_the_axes_of_their_records(folder):
+def test_mirror_images_are_kept_with_their_slices(folder):
     data = options(mirror_channels=True)
     grey.prepare(folder, data)
     assert grey.open_file(folder).shape == (24, 16, 16, 3) == (24, 16, 16, grey.planes(data))
-    source, index = records.data_source(folder, "train"), records.read_index(folder, "train")
-    expected = grey.from_hu(source[1]["hu"], data, index["axes"][1])
-    assert index["axes"][1] == "LAS"
+    expected = grey.from_hu(records.data_source(folder, "train")[1]["hu"], data)
     np.testing.assert_array_equal(grey.from_levels(grey.open_file(folder)[1]), expected)
     grey.prepare(folder, options())
     assert grey.open_file(folder).shape == (24, 16, 16, 1)

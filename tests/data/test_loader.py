@@ -42,7 +42,7 @@ def test_grey_slices_are_those_of_the_records(folder, data, reader):
     for split in ("train", "validation", "test"):
         source = records.data_source(folder, split)
         places = grey.places(folder, [split] * len(source), np.arange(len(source)))
-        expected = np.stack([grey.from_hu(source[n]["hu"], data, "LPS") for n in range(len(source))])
+        expected = np.stack([grey.from_hu(source[n]["hu"], data) for n in range(len(source))])
         np.testing.assert_array_equal(grey.from_levels(reader(places)), expected)
 
 

@@ -130,8 +130,9 @@ def test_a_corrected_mask_is_prepared_again_and_no_other_case(tmp_path):
     assert records.about(tmp_path / "records") != first
     index, found = contents(tmp_path / "records")
     assert index["split"].equals(splits)  # no patient has come to another split
+    # The file's second axis grows to the front, a record's to the back.
     for record in (found[n] for n, case in enumerate(index["case"]) if case == "p3"):
-        assert (record["mask"][4:9, 4:9] == 1).all() == (record["slice"] == 0) == record["labels"][0]
+        assert (record["mask"][4:9, ::-1][:, 4:9] == 1).all() == (record["slice"] == 0) == record["labels"][0]
     records.prepare(tmp_path / "anew", cases(root), FRACTIONS, {})
     assert records.about(tmp_path / "records") == records.about(tmp_path / "anew")
     assert not list(tmp_path.glob("records.*"))
@@ -265,5 +266,8 @@ def test_a_patient_in_two_given_splits_is_refused():
 
 
 def test_scans_numbered_from_the_head_down_are_turned_round():
-    index = pd.DataFrame({"position": [0.0, 0.25, 0.25, 1.0, 0.25], "axes": ["LPS", "LPS", "LPI", "LPI", "PSL"]})
-    np.testing.assert_array_equal(records.heights(index), [0, 0.25, 0.75, 0, 0.25])
+    case = one_case("a", "p", True)
+    slices = len(case.slices)
+    np.testing.assert_allclose(case.heights, np.arange(slices) / (slices - 1))
+    down = dataclasses.replace(case, slices=case.slices[::-1])
+    np.testing.assert_allclose(down.heights, case.heights)

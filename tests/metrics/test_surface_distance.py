@@ -56,3 +56,18 @@ def test_there_is_no_distance_to_nothing():
         assert np.isnan(surface_distance.hausdorff(predicted, truth, SPACING))
     assert surface_distance.hausdorff(everything, everything, SPACING) == 0
     assert surface_distance.millilitres(nothing, SPACING) == 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(MASKS, MASKS, st.floats(-0.6, 0.6))
+def test_a_sheared_grid(predicted, truth, shear):
+    # As a tilted gantry leaves it: each slice lies farther back than the one before.
+    steps = np.array([[0.5, 0, 0], [0, 0.75, 0], [0, 5 * shear, 5]])
+    spacing = tuple(np.linalg.norm(steps, axis=1))
+    cosines = (0.0, 0.0, steps[1] @ steps[2] / (spacing[1] * spacing[2]))
+    one, other = (np.argwhere(border(mask)) @ steps for mask in (predicted, truth))
+    distances = cdist(one, other)
+    expected = max(np.percentile(distances.min(axis=axis), 95) for axis in (0, 1))
+    assert surface_distance.hausdorff(predicted, truth, spacing, cosines=cosines) == pytest.approx(expected, abs=1e-6)
+    volume = truth.sum() * abs(np.linalg.det(steps)) / 1000
+    assert surface_distance.millilitres(truth, spacing, cosines) == pytest.approx(volume)

@@ -16,29 +16,40 @@ import numpy as np
 import pandas as pd
 
 from hemojax.data import case as cases_
+from hemojax.data import intensity, orientation
 from hemojax.data.case import Case, CaseError
 from hemojax.data.datasets import label_table
 from hemojax.data.labels import LABELS
 from hemojax.data.listing import Listing, Source
+from hemojax.data.orientation import CANONICAL
+from hemojax.data.reading import PLAIN, Reading
+from hemojax.errors import UserError
 
 AXES = "PLS"
-"""The slices are stored as they are shown: rows from the front to the back, columns to the patient's left."""
+"""The slices are stored as they are shown: rows from the front to the back, columns to the patient's left.
+
+Their numbers rise to the head. `data.axes` says where it is otherwise; its last letter is that of the numbers.
+"""
 
 COLUMNS = {"patient_name": "patient", "slice_number": "slice", "hemorrhage_binary": "any", "ICH": "IPH"} | {
     label: label for label in LABELS[1:]
 }
 
 
-def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]]) -> Listing:
+def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]], reading: Reading = PLAIN) -> Listing:
     """Cases of a folder in the Hemorica layout: the slices of one patient are one case.
 
     Args:
         root: the folder.
         subtypes: mask integers of the subtypes, used where the tables do not give their labels.
+        reading: what the files do not say of themselves.
 
     Raises:
         CaseError: with the path and the reason; what concerns one case alone is raised when it is read.
+        UserError: by the option `data.axes` the slices are not axial.
     """
+    if reading.axes and reading.axes[2] not in "SI":
+        raise UserError(f"--config.data.axes={reading.axes}: Hemorica's files are axial slices, end with S or I")
     for folder in (root, root / "images"):
         if not folder.is_dir():
             raise CaseError(folder, "no such folder")
@@ -56,12 +67,13 @@ def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]]) -> Listing:
         rows = rows.sort_values("slice")
         names = [f"{patient}_{number}.npy" for number in rows["slice"]]
         files = [root / folder / name for folder in ("images", "masks") for name in names]
-        read = partial(_case, root, patient, rows, subtypes)
+        read = partial(_case, root, rows, subtypes, reading)
         sources[patient] = Source(tuple(files), label_table.as_text(rows), read)
     return Listing(sources)
 
 
-def _case(root: Path, patient: str, rows: pd.DataFrame, subtypes: Mapping[str, tuple[int, ...]]) -> Case:
+def _case(root: Path, rows: pd.DataFrame, subtypes: Mapping[str, tuple[int, ...]], reading: Reading) -> Case:
+    patient, turn = str(rows["patient"].iloc[0]), orientation.turn(reading.axes or AXES)
     names = [f"{patient}_{number}.npy" for number in rows["slice"]]
     planes = [_read(root / "images" / name) for name in names]
     shape = planes[0].shape
@@ -73,14 +85,15 @@ def _case(root: Path, patient: str, rows: pd.DataFrame, subtypes: Mapping[str, t
         path = root / "masks" / name
         drawn = _read(path) if path.exists() else np.zeros(shape, np.uint8)
         masks.append(cases_.check_mask(path, drawn[..., None], (*shape, 1)))
-    mask = np.concatenate(masks, axis=2)
+    mask = turn.canonical(np.concatenate(masks, axis=2))
+    numbers = turn.numbers(len(rows))
     labels = cases_.labels_from_mask(mask, subtypes, known=True)
-    given = rows[list(LABELS)].to_numpy(np.int8)
-    hu = cases_.check_hu(root / "images" / names[0], np.stack(planes, axis=2))
+    given = rows[list(LABELS)].to_numpy(np.int8)[numbers]
+    hu = intensity.to_hu(root / "images" / names[0], turn.canonical(np.stack(planes, axis=2)), reading.intensity)
     split = label_table.split_of(root, rows)
     labels = np.where(given >= 0, given, labels)
     spacing = label_table.spacing_of(root, rows)
-    return Case(patient, patient, split, hu, mask, labels, rows["slice"].to_numpy(), AXES, spacing)
+    return Case(patient, patient, split, hu, mask, labels, rows["slice"].to_numpy()[numbers], CANONICAL, spacing)
 
 
 def _read(path: Path) -> np.ndarray:

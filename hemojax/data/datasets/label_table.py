@@ -1,6 +1,6 @@
 """CSV tables of slice labels, as hospitals and challenges write them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +17,17 @@ BOX = ["slice", "i0", "j0", "i1", "j1"]
 SPLIT_NAMES = {s: s for s in SPLITS} | {"training": "train", "val": "validation", "valid": "validation"}
 
 
-def read(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+def read(
+    path: Path, columns: Mapping[str, str], instances: Callable[[], Mapping[str, tuple[str, int]]] = dict
+) -> pd.DataFrame:
     """A table of slice labels, a row a slice.
 
     Args:
         path: CSV file.
         columns: from the names in the file to ours: patient, slice, the names in LABELS, split, and the names in
-            SPACINGS. Only `patient` and `slice` and one of the labels must be there.
+            SPACINGS. Only `patient` and `slice` and one of the labels must be there; or in place of both `instance`, a
+            UID.
+        instances: gives the patient and the slice of each UID.
 
     Returns:
         Columns patient (str), slice (int), split (str or None), those of LABELS (1, 0, or -1 for not known), and those
@@ -37,6 +41,8 @@ def read(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     except (OSError, ValueError, UnicodeDecodeError) as error:
         raise CaseError(path, f"is not a CSV table ({str(error).splitlines()[0]})") from None
     raw = raw.rename(columns=dict(columns))
+    if "instance" in raw and "slice" not in raw:
+        raw = raw.assign(**_places(path, raw["instance"].str.strip(), instances()))
     for needed in ("patient", "slice", "any"):
         if needed not in raw:
             names = [theirs for theirs, ours in columns.items() if ours == needed]
@@ -55,6 +61,14 @@ def read(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
         twice = table[table.duplicated(["patient", "slice"])].iloc[0]
         raise CaseError(path, f"slice {twice['slice']} of patient {twice['patient']} stands there twice")
     return table
+
+
+def _places(path: Path, column: pd.Series, instances: Mapping[str, tuple[str, int]]) -> dict[str, list[str]]:
+    unknown = column[~column.isin(list(instances))]
+    if len(unknown):
+        raise CaseError(path, f"{len(unknown)} SOPInstanceUIDs are of no slice that is read: {unknown.iloc[0]}, ...")
+    found = [instances[uid] for uid in column]
+    return {"patient": [patient for patient, _ in found], "slice": [str(number) for _, number in found]}
 
 
 def read_boxes(path: Path) -> pd.DataFrame:
