@@ -40,11 +40,14 @@ def prepare(config: ConfigDict, folder: Path) -> None:
         "fractions": data.fractions.to_dict(),
         "phantom": data.phantom.to_dict() if data.layout == "phantom" else None,
     }
-    skip, tree = data.on_error == "skip", origins.tree(root)
+    skip, tree = data.on_error == "skip", origins.tree(root) if root.exists() else None
     if not records.stand(folder, fingerprint, tree, skip=skip):
         listing = listed(root, subtypes, how)
         records.prepare(folder, listing, data.fractions.to_dict(), fingerprint, skip=skip)
-        records.remember(folder, tree)
+        if tree is not None:
+            records.remember(folder, tree)
+    elif tree is None:
+        say(f"{root}: is not there any more; its records are taken as they are")
     for fault in records.left_out(folder).values():
         say(f"left out: {fault}")
     grey.prepare(folder, data)

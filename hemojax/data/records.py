@@ -65,16 +65,17 @@ class SplitAssigner:
         return split
 
 
-def stand(folder: Path, fingerprint: Mapping[str, Any], tree: str, *, skip: bool) -> bool:
+def stand(folder: Path, fingerprint: Mapping[str, Any], tree: str | None, *, skip: bool) -> bool:
     """Whether the folder holds the records of a data set of which no file has changed, which needs no listing of it.
 
     Args:
         folder: of the records.
         fingerprint: see `prepare`.
-        tree: of the data set's folder, see `origins.tree`.
+        tree: of the data set's folder, see `origins.tree`; None if that is gone, and the records are all there is.
         skip: see `prepare`.
     """
-    known = _read(folder / "tree.json") == {"tree": tree} and _read(folder / "fingerprint.json") == _wanted(fingerprint)
+    unchanged = tree is None or _read(folder / "tree.json") == {"tree": tree}
+    known = unchanged and _read(folder / "fingerprint.json") == _wanted(fingerprint)
     return known and (skip or not left_out(folder))
 
 

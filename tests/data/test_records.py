@@ -211,7 +211,9 @@ def test_a_data_set_of_which_no_file_has_changed_is_not_even_listed(tmp_path):
     records.prepare(folder, cases(root), FRACTIONS, {})
     records.remember(folder, tree)
     assert records.stand(folder, {}, origins.tree(root), skip=False)
-    assert not records.stand(folder, {"root": "elsewhere"}, tree, skip=False)
+    assert records.stand(folder, {}, None, skip=False)  # the data set is gone
+    for known in (tree, None):
+        assert not records.stand(folder, {"root": "elsewhere"}, known, skip=False)
     path = root / "masks" / "p3.nii.gz"
     before = path.stat()
     path.write_bytes(path.read_bytes())
