@@ -11,7 +11,7 @@ import pytest
 
 from configs import phe_sich
 from hemojax import cam
-from hemojax.data import case, grey
+from hemojax.data import grey, volume
 from hemojax.models import create, pretrained
 
 pytestmark = [pytest.mark.peers, pytest.mark.real_data]
@@ -29,7 +29,7 @@ def slices():
     bleeding = index[index["hemorrhage_binary"] == 1].groupby("patient").nth(2).head(4)
     data = phe_sich.get_config("resnet18").data
     grey = [
-        grey.from_hu(case.read_nifti(folder / "images" / f"{row.patient}.nii.gz")[0][..., row.slice], data)
+        grey.from_hu(volume.read_nifti(folder / "images" / f"{row.patient}.nii.gz")[0][..., row.slice], data)
         for row in bleeding.itertuples()
     ]
     return np.repeat(np.stack(grey), 3, axis=-1)  # torchvision's networks see colours
