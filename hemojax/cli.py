@@ -58,7 +58,7 @@ def main(argv: list[str]) -> None:
         task(config, Path(files.home(WORKDIR.value)) if WORKDIR.value else Path("runs") / config.name)
     except UserError as error:
         sys.exit(f"hemojax: {error}")
-    except OSError as error:
+    except Exception as error:
         refused = files.refusal(error)
         if refused is error:
             raise

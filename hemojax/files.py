@@ -61,17 +61,22 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def refusal(error: OSError, path: Path | None = None) -> Exception:
+def refusal(error: Exception, path: Path | None = None) -> Exception:
     """The error of a disk or a folder in one line for the user; any other as it is.
+
+    Libraries that write for themselves (array_record, tensorstore) raise errors of their own, with the system's words.
 
     Args:
         error: what was raised.
         path: what was to be written, where it is known.
     """
-    if error.errno not in REFUSED:
+    if isinstance(error, OSError) and error.errno in REFUSED:
+        reason = f"{path or error.filename or 'the disk'}: {error.strerror}"
+    elif any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)):
+        reason = " ".join(str(error).split())[:300]
+    else:
         return error
-    where = path or error.filename or "the disk"
-    return UserError(f"{where}: {error.strerror}; make room or give rights there, or name another folder")
+    return UserError(f"{reason}; make room or give rights there, or name another folder")
 
 
 def home(value: str) -> str:

@@ -58,6 +58,9 @@ def test_a_file_where_a_folder_should_be_is_a_line(tmp_path):
 def test_other_errors_stay_what_they_are():
     other = OSError(errno.ECONNRESET, "reset")
     assert refusal(other) is other
+    written = RuntimeError("write() failed: No space left on device; writing /runs/records-00000\nat byte 65536")
+    line = "write() failed: No space left on device; writing /runs/records-00000 at byte 65536; make room or give"
+    assert str(refusal(written)).startswith(line)
     assert str(refusal(PermissionError(errno.EACCES, "Permission denied", "/scans"))).startswith("/scans: Permission")
 
 
