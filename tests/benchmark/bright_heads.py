@@ -21,14 +21,15 @@ def cases():
     """Brain of 30 HU; blood of 70 HU, mask 1, inside of blood of 60 HU, mask 2. Case d has no mask 1."""
     for name, axes in AXES.items():
         hu, mask = np.where(HEAD, 30, -100)[..., None].repeat(4, axis=2), np.zeros((SIDE, SIDE, 4), np.uint16)
-        bleeding = 3 if axes[2] == "I" else 0
-        hu[EDGE, bleeding], mask[EDGE, bleeding] = 60, 2
-        hu[CORE, bleeding], mask[CORE, bleeding] = 70, 2 if name == "d" else 1
+        hu[EDGE, 0], mask[EDGE, 0] = 60, 2
+        hu[CORE, 0], mask[CORE, 0] = 70, 2 if name == "d" else 1
         if axes[0] == "P":
             hu, mask = hu.transpose(1, 0, 2), mask.transpose(1, 0, 2)
         labels = np.full((4, len(LABELS)), -1, np.int8)
-        labels[:, 0] = np.arange(4) == bleeding
-        yield Case(name, name, SPLITS[name], hu.astype(np.int16), mask, labels, np.arange(4), axes, (0.5, 0.5, 5.0))
+        labels[:, 0] = np.arange(4) == 0
+        numbers = np.arange(4)[:: -1 if axes[2] == "I" else 1]
+        axes = axes.replace("I", "S")
+        yield Case(name, name, SPLITS[name], hu.astype(np.int16), mask, labels, numbers, axes, (0.5, 0.5, 5.0))
 
 
 def prepare(folder: Path) -> Path:

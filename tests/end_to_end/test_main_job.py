@@ -19,7 +19,7 @@ import pytest
 
 from configs import smoke
 from hemojax import results
-from hemojax.data import case
+from hemojax.data import intensity, volume
 from hemojax.errors import UserError
 from hemojax.run import Run, stored
 from hemojax.tasks import explain
@@ -179,8 +179,7 @@ def test_explain_draws_a_fused_map(workdir, tmp_path):
     cells = [["stage2", "hirescam"], ["stage3", "layercam"]]
     results.write_json(trained.results / "fusion.json", {"mean": cells})
     path = sorted((workdir / "phantom" / "images").iterdir())[0]
-    array, image = case.read_nifti(path)
-    scan = explain.Scan("scan", case.check_hu(path, array), image)
+    scan = explain.Scan("scan", intensity.to_hu(path, volume.read(path).array))
 
     def heat(method, stage):
         options = stored(workdir).config.explain

@@ -8,18 +8,17 @@ from scipy import stats
 from hemojax.training import sampling
 
 
-def table(position, truth, axes="LPS"):
-    return pd.DataFrame({"position": position, "any": truth, "axes": axes})
+def table(position, truth):
+    return pd.DataFrame({"position": position, "any": truth})
 
 
 def test_without_weights_every_slice_is_drawn_once():
     assert sampling.weights(table([0.0, 1.0], [0, 1]), "any", "uniform") is None
 
 
-@pytest.mark.parametrize("axes", ["LPS", "LPI"])
-def test_a_slice_weighs_its_inverse_propensity(axes):
+def test_a_slice_weighs_its_inverse_propensity():
     # Two heights, many bandwidths apart: three of four are positive at one, one of four at the other.
-    found = sampling.weights(table([0.0] * 4 + [1.0] * 4, [1, 1, 1, 0, 1, 0, 0, 0], axes), "any", "position")
+    found = sampling.weights(table([0.0] * 4 + [1.0] * 4, [1, 1, 1, 0, 1, 0, 0, 0]), "any", "position")
     np.testing.assert_allclose(found, [2 / 3] * 3 + [2] * 2 + [2 / 3] * 3)  # P(y) is a half
 
 
