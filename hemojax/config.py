@@ -28,6 +28,16 @@ def defaults() -> ConfigDict:
     data.masks = ConfigDict({"haemorrhage": ANY_SUBTYPE})  # what CAMs are scored against: name -> mask integers
     data.subtypes = ConfigDict(BHSD_SUBTYPES)  # the mask integers of each
     data.fractions = ConfigDict({"train": 0.6, "validation": 0.15, "test": 0.25})  # patients without a given split
+    # What counts where table and masks contradict each other in most scans: refuse (neither) | table | mask.
+    data.contradictions = "refuse"
+    data.patients = (
+        ""  # a CSV table: case, patient, and split if known (default: a scan is a patient's, or the layout's)
+    )
+    data.patient_pattern = ""  # a regular expression: what it, or its group, finds in a scan's name is the patient
+    data.stratify = ("any",)  # labels of which every split has its share of patients: any, EPH, SDH, SAH, IPH, IVH
+    data.split_seed = 0  # 0: patients are dealt in the order of their names; or the seed by which they are drawn
+    data.folds = 0  # deal patients into as many folds, at least 3, instead of fractions; 0: do not
+    data.fold = 0  # the fold that is the test split; the next one is the validation split
     data.size = 192  # side of the network's input, in pixels
     data.windows = ((40.0, 80.0),)  # centre and width of each channel, in HU
     data.per_slice_minmax = False  # stretch each windowed slice to its own minimum and maximum

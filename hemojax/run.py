@@ -21,6 +21,15 @@ FIXED_SECTIONS = ("name", "seed", "data", "model", "train")
 FREE_OPTIONS = ("data.masks.", "data.device_share", "train.log_steps")
 """Of these sections: what neither depends on."""
 ADDED = {
+    "data": {
+        "contradictions": "refuse",
+        "patients": "",
+        "patient_pattern": "",
+        "stratify": ("any",),
+        "split_seed": 0,
+        "folds": 0,
+        "fold": 0,
+    },
     "train": {"sampling": "uniform", "pretrain": "", "pretrain_epochs": 12},
     "cam": {"registration": False},
     "eval": {"refine": (), "fuse": 0},

@@ -4,11 +4,15 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from hemojax.data import grey, records
+from hemojax.data import duplicates, grey, records
 from hemojax.data.datasets import LAYOUTS
+from hemojax.data.patients import Patients
 from hemojax.data.phantom.dataset import write_phantom
 from hemojax.errors import UserError, check_name
 from hemojax.progress import say
+
+DEALING = ("contradictions", "patients", "patient_pattern", "stratify", "split_seed", "folds", "fold")
+"""Options of the data section that decide labels and splits."""
 
 
 def prepare(config: ConfigDict, folder: Path) -> None:
@@ -31,12 +35,16 @@ def prepare(config: ConfigDict, folder: Path) -> None:
         raise UserError("name the folder of the data set: --config.data.root=FOLDER")
     read_cases = LAYOUTS["generic" if data.layout == "phantom" else data.layout]
     subtypes = {name: tuple(values) for name, values in data.subtypes.items()}
+    cases = read_cases(root, subtypes, data.contradictions)
+    cases = duplicates.watched(Patients(data.patients, data.patient_pattern).of(cases))
     fingerprint = {
         "layout": data.layout,
         "root": str(root.resolve()),
         "subtypes": subtypes,
         "fractions": data.fractions.to_dict(),
         "phantom": data.phantom.to_dict() if data.layout == "phantom" else None,
+        **{name: data[name] for name in DEALING},
     }
-    records.prepare(folder, read_cases(root, subtypes), data.fractions.to_dict(), fingerprint)
+    dealing = {"stratify": data.stratify, "seed": data.split_seed, "folds": data.folds, "fold": data.fold}
+    records.prepare(folder, cases, data.fractions.to_dict(), fingerprint, **dealing)
     grey.prepare(folder, data)

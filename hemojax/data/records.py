@@ -19,6 +19,7 @@ from jaxtyping import Float64
 
 from hemojax.data.case import SPLITS, Case, drawn_in
 from hemojax.data.labels import LABELS
+from hemojax.data.splits import SplitAssigner, check_splits, write_splits
 from hemojax.errors import UserError
 from hemojax.progress import say
 
@@ -41,41 +42,8 @@ FEATURES = tfds.features.FeaturesDict(
 )
 
 
-class SplitAssigner:
-    """Gives each patient without a split the one that is furthest below its share.
-
-    Patients with and without haemorrhage are dealt separately, so that every split has its share of both.
-
-    Args:
-        fractions: share of each split; they need not add up to 1.
-    """
-
-    def __init__(self, fractions: Mapping[str, float]):
-        self._fractions = fractions
-        self._dealt: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
-        self._of: dict[str, str] = {}
-
-    def __call__(self, case: Case) -> str:
-        """The split of the case's patient.
-
-        Raises:
-            UserError: the data set gives two cases of one patient different splits.
-        """
-        known = self._of.get(case.patient)
-        if known and case.split and known != case.split:
-            raise UserError(f"patient {case.patient} is in several splits: {known}, {case.split}")
-        split = known or case.split
-        dealt = self._dealt[bool((case.labels[:, 0] == 1).any())]
-        if split is None:
-            split = max(SPLITS, key=lambda s: self._fractions[s] * (dealt.total() + 1) - dealt[s])
-        if not known:
-            dealt[split] += 1
-            self._of[case.patient] = split
-        return split
-
-
 def prepare(
-    folder: Path, cases: Iterable[Case], fractions: Mapping[str, float], fingerprint: Mapping[str, Any]
+    folder: Path, cases: Iterable[Case], fractions: Mapping[str, float], fingerprint: Mapping[str, Any], **dealing: Any
 ) -> None:
     """Write the records of these cases, unless the folder holds them already.
 
@@ -88,6 +56,7 @@ def prepare(
         fractions: share of train, validation and test, for patients to whom the data set gives no split.
         fingerprint: what the records depend on (layout, folder, ...). Records with another one are made again, and so
             are those of another LAYOUT.
+        **dealing: how these patients are dealt, see `splits.SplitAssigner`.
 
     Raises:
         UserError: a case is not usable, or a split has no positive or no negative slice.
@@ -100,12 +69,13 @@ def prepare(
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
-        index = _write(unfinished, cases, SplitAssigner(fractions))
+        index = _write(unfinished, cases, SplitAssigner(fractions, **dealing))
         check_splits(index)
     except UserError:
         shutil.rmtree(unfinished)
         raise
     index.to_parquet(unfinished / "index.parquet", index=False)
+    write_splits(unfinished / "splits.csv", index)
     (unfinished / "fingerprint.json").write_text(json.dumps(wanted))
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
@@ -155,21 +125,6 @@ def _write(folder: Path, cases: Iterable[Case], assign: SplitAssigner) -> pd.Dat
     writer.close_all()
     say(f"prepared {len(seen)} cases, {len(rows)} slices: {', '.join(f'{s} {in_split[s]}' for s in SPLITS)}")
     return pd.DataFrame(rows)
-
-
-def check_splits(index: pd.DataFrame) -> None:
-    """Refuse a data set on which nothing can be trained or measured.
-
-    Raises:
-        UserError: a split is empty, or has no positive or no negative slice.
-    """
-    for split in SPLITS:
-        labels = index.loc[index["split"] == split, "any"] if len(index) else []
-        for value, kind in ((1, "positive"), (0, "negative")):
-            if not (np.asarray(labels) == value).any():
-                raise UserError(
-                    f"split '{split}' has no {kind} slice: bring more patients, or set the column 'split' of slices.csv"
-                )
 
 
 def read_index(folder: Path, split: str) -> pd.DataFrame:

@@ -7,7 +7,8 @@ from ml_collections import ConfigDict
 
 from hemojax import devices, results
 from hemojax.checks import checked
-from hemojax.data import loader
+from hemojax.data import loader, mask_targets, records
+from hemojax.data.case import SPLITS
 from hemojax.data.prepare import prepare
 from hemojax.errors import UserError
 from hemojax.network import Variables
@@ -28,8 +29,10 @@ def train(config: ConfigDict, workdir: Path) -> TrainedRun:
     run = Run(checked(config), workdir)
     guard(run)
     reader = _prepared(run)
-    describe(run)
     data = run.config.data
+    index = pd.concat([records.read_index(reader.folder, split) for split in SPLITS])
+    mask_targets.check(index, data.masks.to_dict(), scored=config.task == "bench")
+    describe(run)
     loop.train(run, reader, _pretrained(run) if run.config.train.pretrain else loop.initial_variables(run.config))
     trained = loop.trained(run)
     infer = predict.build(trained.network)

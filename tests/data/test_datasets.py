@@ -13,8 +13,8 @@ from hemojax.data.datasets import LAYOUTS
 from hemojax.data.labels import BHSD_SUBTYPES, LABELS
 
 
-def read(layout, root):
-    return list(LAYOUTS[layout](root, BHSD_SUBTYPES))
+def read(layout, root, **options):
+    return list(LAYOUTS[layout](root, BHSD_SUBTYPES, **options))
 
 
 def test_generic_labels_come_from_the_mask(tmp_path):
@@ -32,10 +32,14 @@ def test_generic_table_wins_over_the_mask(tmp_path):
     root = generic(tmp_path, cases=1)
     rows = {"patient": "p0", "slice": range(4), "hemorrhage_binary": [1, 1, 0, 0], "split": "val"}
     pd.DataFrame(rows).to_csv(root / "slices.csv", index=False)
-    (case,) = read("generic", root)
+    with pytest.raises(CaseError, match=r"2 slices of 1 of 1 scans .*p0 slice 0, 2; slices\.csv seems to be one slice"):
+        read("generic", root)
+    (case,) = read("generic", root, contradictions="table")
     assert case.split == "validation"
     assert case.labels[:, 0].tolist() == [1, 1, 0, 0]
-    assert case.labels[:, LABELS.index("IPH")].tolist() == [0, 1, 1, 0]
+    assert case.labels[:, LABELS.index("IPH")].tolist() == [0, 1, 0, 0]
+    (case,) = read("generic", root, contradictions="mask")
+    assert case.labels[:, 0].tolist() == [0, 1, 1, 0]
 
 
 def test_generic_boxes_stand_beside_the_mask(tmp_path):
@@ -57,11 +61,19 @@ def test_generic_boxes_stand_beside_the_mask(tmp_path):
     assert case.labels[:, LABELS.index("IPH")].tolist() == [0, 1, 1, 0]
 
 
-def test_generic_scan_without_mask_needs_labels(tmp_path):
-    root = generic(tmp_path, cases=1)
-    (root / "masks" / "p0.nii.gz").unlink()
-    with pytest.raises(CaseError, match=r"p0\.nii\.gz: slice 0 has neither a row in .*slices\.csv nor a mask"):
-        read("generic", root)
+def test_slices_that_nobody_knows_are_left_out_and_counted(tmp_path, capsys):
+    root = generic(tmp_path, cases=3)
+    for name in ("p0", "p1"):
+        (root / "masks" / f"{name}.nii.gz").unlink()
+    rows = {"patient": ["p1"] * 3 + ["p2"], "slice": [0, 1, 3, 1], "hemorrhage_binary": [1, None, "0.0", None]}
+    pd.DataFrame(rows).to_csv(root / "slices.csv", index=False)
+    p1, p2 = read("generic", root)
+    assert (p1.name, p1.slices.tolist(), p1.labels[:, 0].tolist()) == ("p1", [0, 3], [1, 0])
+    assert p1.hu.shape == p1.mask.shape == (24, 24, 2)
+    assert p2.labels[:, 0].tolist() == [0, 1, 1, 0]
+    said = capsys.readouterr().out
+    assert "6 slices of 2 scans have neither a label nor a mask and are left out: p0, p1" in said
+    assert "2 of 3 scans have no mask: p0, p1" in said
 
 
 def test_hemorica(tmp_path):
@@ -82,7 +94,10 @@ def test_hemorica_with_the_size_of_voxels(tmp_path):
     ann, bob = read("hemorica", root)
     assert bob.spacing == (0.45, 0.45, 5)
     assert np.isnan(ann.spacing).all()
-    for column, line in (([0.45, 0.5], "slices of patient bob differ in pixel_mm"), ("-1", "'-1' in the column pixel")):
+    for column, line in (
+        ([0.45, 0.5], "slices of patient bob differ in pixel_mm"),
+        ("-1", "'-1' in the column for 'pixel_mm'"),
+    ):
         table.assign(pixel_mm=column).to_csv(root / "val.csv", index=False)
         with pytest.raises(CaseError, match=line):
             read("hemorica", root)
@@ -146,7 +161,7 @@ def half_a_box(root):
     ("fault", "line"),
     [
         (box_outside, r"boxes\.csv: the box 4, 4, 8, 25 of slice 1 is not inside a scan of \(24, 24, 4\)"),
-        (half_a_box, r"boxes\.csv: is not a table of patient, slice, i0, j0, i1, j1"),
+        (half_a_box, r"boxes\.csv: has no column named i1"),
         (truncate, r"images/p1\.nii\.gz: cannot be read, copy it again"),
         (not_gzip, r"images/p1\.nii\.gz: cannot be read"),
         (empty_archive, r"images/p1\.nii\.gz: cannot be read"),
@@ -156,7 +171,7 @@ def half_a_box(root):
         (flat_voxels, r"images/p1\.nii\.gz: its voxels are 0\.5 x 0\.5 x 0 mm"),
         (fractional_mask, r"masks/p1\.nii\.gz: the mask holds values that are not integers"),
         (flat_scan, r"images/p1\.nii\.gz: is not a volume: its shape is \(24, 24\)"),
-        (lonely_mask, r"masks/p1\.nii\.gz: has no scan .*images/p1\.nii\.gz beside it"),
+        (lonely_mask, r"masks: 1 masks match no scan: 'p1'; there are p0"),
     ],
 )
 def test_generic_faults(tmp_path, fault, line):
@@ -181,7 +196,10 @@ def test_empty_and_missing_folders(tmp_path):
     ("rows", "line"),
     [
         ({"patient": ["p0"], "slice": [0]}, "has no column named hemorrhage_binary"),
-        ({"patient": ["p0"], "slice": ["x"], "hemorrhage_binary": [1]}, "a slice number is not an integer"),
+        (
+            {"patient": ["p0"], "slice": ["x"], "hemorrhage_binary": [1]},
+            "line 2: 'x' in the column slice is no whole number",
+        ),
         ({"patient": ["p0"], "slice": [9], "hemorrhage_binary": [1]}, "p0 has 4 slices, not a slice 9"),
         ({"patient": ["p0"], "slice": [0], "hemorrhage_binary": ["maybe"]}, "'maybe' in the column for 'any'"),
         (
@@ -189,7 +207,7 @@ def test_empty_and_missing_folders(tmp_path):
             "slice 0 of patient p0 stands .* twice",
         ),
         (
-            {"patient": ["p0"] * 2, "slice": [0, 1], "hemorrhage_binary": [1, 0], "split": ["train", "test"]},
+            {"patient": ["p0"] * 2, "slice": [0, 1], "hemorrhage_binary": [0, 1], "split": ["train", "test"]},
             "patient p0 is in several splits: test, train",
         ),
     ],
@@ -204,7 +222,7 @@ def test_faults_of_the_table(tmp_path, rows, line):
 def test_hemorica_faults(tmp_path):
     root = hemorica(tmp_path)
     (root / "images" / "bob_4.npy").unlink()
-    with pytest.raises(CaseError, match=r"bob_4\.npy: no such file, though a table of labels names it"):
+    with pytest.raises(CaseError, match=r"images: 1 rows of the tables match no file: 'bob_4'; there are ann_3"):
         read("hemorica", root)
     np.save(root / "images" / "bob_4.npy", np.array([{"a": 1}], dtype=object))
     with pytest.raises(CaseError, match=r"bob_4\.npy: cannot be read"):

@@ -1,0 +1,47 @@
+"""The files of a folder that a layout reads, and a word about all others."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hemojax.data.case import CaseError
+from hemojax.data.datasets.csv_table import listed
+from hemojax.progress import say
+
+_OTHERS = (
+    "nii.gz nii hdr img mha mhd nrrd nhdr mgz mnc npy npz ima dcm dicom nii.bz2 nii.xz nii.zst nii.zip h5 mat png tif"
+)
+SCANS = tuple(f".{ending}" for ending in _OTHERS.split())
+"""Endings of files that may hold scans or masks."""
+
+
+def files(folder: Path, endings: Sequence[str]) -> dict[str, Path]:
+    """The files with one of these endings, which may be in capitals, by name without it, in order.
+
+    Hidden files are passed over. Others are named, and not used.
+
+    Args:
+        folder: where they are.
+        endings: in small letters; the first one that fits counts.
+
+    Raises:
+        CaseError: the folder holds scans with another ending, or two files of one name.
+    """
+    found: dict[str, Path] = {}
+    others = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        ending = next((e for e in endings if path.name.lower().endswith(e)), None)
+        if ending is None or not path.is_file():
+            others.append(path.name)
+            continue
+        name = path.name[: -len(ending)]
+        if name in found:
+            raise CaseError(path, f"{found[name].name} beside it has the same name; remove one of them")
+        found[name] = path
+    unread = [name for name in others if name.lower().endswith(SCANS)]
+    if unread:
+        raise CaseError(folder, f"{len(unread)} are no {endings[0]} files: {listed(unread)}; convert them or move them")
+    if others:
+        say(f"{folder}: {len(others)} are no {' or '.join(endings)} files and not used: {listed(others)}")
+    return found
