@@ -90,7 +90,7 @@ def _integers(most: int) -> Rule:
 TEXT = Rule(lambda value: isinstance(value, str), "text")
 WORD = Rule(_is_word, "a word")
 FLAG = Rule(lambda value: isinstance(value, bool), "True or False")
-SHARE = number(0, 1)
+SHARE = number(0.0, 1.0)
 BELOW_ONE = Rule(lambda value: _is_number(value) and 0 <= value < 1, "a number from 0 to below 1")
 SEED = whole(0, 2**31 - 1)
 STAGES = Rule(lambda value: _is_tuple(value, _is_word), "a tuple of stages, like ('stage2',)")
@@ -112,7 +112,7 @@ RULES = {
     "data.labels": names(LABEL_NAMES, least=1),
     "data.masks.*": _integers(256),
     "data.subtypes.*": _integers(255),
-    "data.fractions.*": number(0),
+    "data.fractions.*": number(0.0),
     "data.contradictions": choice("refuse", "table", "mask"),
     "data.patients": TEXT,
     "data.patient_pattern": Rule(_is_pattern, "a regular expression, like '^(.*)_[ab]$'"),
@@ -132,7 +132,7 @@ RULES = {
     "data.augmentation.affine": SHARE,
     "data.augmentation.shift": SHARE,
     "data.augmentation.scale": BELOW_ONE,
-    "data.augmentation.rotate": number(0, 180),
+    "data.augmentation.rotate": number(0.0, 180.0),
     "data.phantom.cases": whole(1),
     "data.phantom.size": whole(32, 1024),
     "data.phantom.slices": whole(2),
@@ -143,15 +143,15 @@ RULES = {
     "train.epochs": whole(1),
     "train.batch": whole(1),
     "train.optimizer": WORD,
-    "train.learning_rate": number(above=0),
+    "train.learning_rate": number(above=0.0),
     "train.warmup": BELOW_ONE,
-    "train.weight_decay": number(0),
+    "train.weight_decay": number(0.0),
     "train.log_steps": whole(1),
-    "train.head_scale": number(0),
+    "train.head_scale": number(0.0),
     "train.sampling": WORD,
     "train.pretrain": TEXT,
     "train.pretrain_epochs": whole(1),
-    "train.positive_weight": number(0),
+    "train.positive_weight": number(0.0),
     "cam.methods": names("('gradcam', 'layercam')", least=1),
     "cam.stages": Rule(lambda value: _is_tuple(value, _is_word, 1), STAGES.form),
     "cam.registration": FLAG,
@@ -170,7 +170,7 @@ RULES = {
     "eval.sanity.slices": whole(0),
     "eval.faithfulness.slices": whole(0),
     "eval.faithfulness.steps": whole(1),
-    "eval.faithfulness.blur": number(above=0),
+    "eval.faithfulness.blur": number(above=0.0),
     "explain.scans": TEXT,
     "explain.mask": TEXT,
     "explain.method": TEXT,
@@ -244,7 +244,7 @@ def _check_together(config: ConfigDict) -> None:
 
 def _flat(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in config.items():
-        if isinstance(value, ConfigDict):
+        if isinstance(value, ConfigDict) and prefix[:-1] not in FREE:
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

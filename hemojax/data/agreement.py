@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int, Int8
+from jaxtyping import Bool, Int, Int8, UInt16
 
 from hemojax.data.case import CaseError
 from hemojax.progress import say
@@ -79,7 +79,7 @@ def check(source: Path, pairs: Mapping[str, Pair], *, what: tuple[str, str], cho
         return
     bleeding = sum(bool(((pair.given == 1) | (pair.other == 1))[_compared(pair)].any()) for pair in pairs.values())
     slices = sum(len(at) for at in found.values())
-    cause = likely_cause(pairs)
+    cause = likely_cause({name: pairs[name] for name in found})
     line = (
         f"{' and '.join(what)} contradict each other in {slices} slices of {len(found)} of {bleeding} scans "
         f"with a haemorrhage: {_named(found)}"
@@ -116,3 +116,50 @@ def _named(found: Mapping[str, Int[np.ndarray, " m"]]) -> str:
         f"{name} slice {', '.join(map(str, at[:3]))}{', ...' if len(at) > 3 else ''}" for name, at in found.items()
     ]
     return "; ".join(shown[:4]) + (f"; and {len(shown) - 4} more scans" if len(shown) > 4 else "")
+
+
+class Placed(NamedTuple):
+    """How many boxes lie on slices in which something is drawn, and how many of them hold some of it.
+
+    Attributes:
+        compared: boxes on such slices.
+        hit: of these the ones that hold a drawn pixel.
+        turned: the ones that would if rows and columns were exchanged.
+    """
+
+    compared: int
+    hit: int
+    turned: int
+
+
+def placed(mask: UInt16[np.ndarray, "h w n"], boxes: Int[np.ndarray, "boxes 5"]) -> Placed:
+    """Compare boxes (slice, i0, j0, i1, j1) with a mask; boxes on slices that the scan does not have do not count."""
+    compared = hit = turned = 0
+    for at, i0, j0, i1, j1 in boxes.tolist():
+        if 0 <= at < mask.shape[2] and mask[..., at].any():
+            compared += 1
+            hit += bool(mask[i0:i1, j0:j1, at].any())
+            turned += bool(mask[j0:j1, i0:i1, at].any())
+    return Placed(compared, hit, turned)
+
+
+def check_placed(source: Path, found: Mapping[str, Placed], choice: str) -> None:
+    """Count boxes that hold nothing of what is drawn on their slices, and refuse a data set where most do.
+
+    Args:
+        source: of the boxes, for messages.
+        found: of each scan, see `placed`.
+        choice: one of CHOICES; but for "refuse" all is taken as it is.
+
+    Raises:
+        CaseError: more than half of the boxes hold nothing.
+    """
+    compared, hit, turned = np.array(list(found.values()), int).reshape(-1, 3).sum(axis=0).tolist()
+    if hit == compared:
+        return
+    names = [name for name, of_scan in found.items() if of_scan.hit < of_scan.compared]
+    line = f"{compared - hit} of {compared} boxes hold nothing of what is drawn on their slices: {', '.join(names[:5])}"
+    if choice == "refuse" and 2 * hit < compared:
+        why = "i and j seem to be exchanged" if turned > hit else "look at both"
+        raise CaseError(source, f"{line}; {why}. Correct it, or take both: --config.data.contradictions=table")
+    say(f"{source}: {line}")

@@ -93,8 +93,10 @@ def check_splits(index: pd.DataFrame) -> None:
         labels = index.loc[index["split"] == split, "any"] if len(index) else []
         for value, kind in ((1, "positive"), (0, "negative")):
             if not (np.asarray(labels) == value).any():
+                why = "" if value else " (a slice without a row and without a mask is not known: write 0)"
                 raise UserError(
-                    f"split '{split}' has no {kind} slice: bring more patients, or set the column 'split' of slices.csv"
+                    f"split '{split}' has no {kind} slice{why}: bring more patients, or set the column 'split' of "
+                    "slices.csv"
                 )
 
 

@@ -45,3 +45,25 @@ def files(folder: Path, endings: Sequence[str]) -> dict[str, Path]:
     if others:
         say(f"{folder}: {len(others)} are no {' or '.join(endings)} files and not used: {listed(others)}")
     return found
+
+
+def say_unused(root: Path, used: Sequence[str]) -> None:
+    """Name what lies in a data set's folder beside what its layout uses; documents are passed over.
+
+    Raises:
+        CaseError: a name differs from one that is used in letter case alone.
+    """
+    others = []
+    for path in sorted(root.iterdir()):
+        if (
+            path.name in used
+            or path.name.startswith(".")
+            or path.suffix.lower() in (".md", ".txt", ".pdf", ".html", ".json")
+        ):
+            continue
+        near = [name for name in used if name.lower() == path.name.lower()]
+        if near:
+            raise CaseError(path, f"is not read; name it {near[0]}")
+        others.append(path.name)
+    if others:
+        say(f"{root}: not used: {listed(others)}")

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from jaxtyping import Int8
+from jaxtyping import Int8, Int64
 from nibabel.filebasedimages import ImageFileError
 
 from hemojax.data import agreement
@@ -33,6 +33,7 @@ from hemojax.data.labels import LABELS
 from hemojax.progress import say
 
 SUFFIXES = (".nii.gz", ".nii")
+USED = ("images", "masks", "slices.csv", "boxes.csv")
 COLUMNS = LABEL_COLUMNS | label_table.WHOSE | {"patient": "patient", "slice": "slice", "split": "split"}
 
 Labels = Int8[np.ndarray, "n 6"]
@@ -73,6 +74,7 @@ def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]], contradictions: s
         CaseError: with the path and the reason.
     """
     images = scans(root / "images")
+    folder_.say_unused(root, USED)
     masks = _masks(root / "masks", images)
     tables = _tables(root, images)
     labels = _labels(root, images, masks, tables=tables, subtypes=subtypes, contradictions=contradictions)
@@ -131,12 +133,14 @@ def _labels(
     Raises:
         CaseError: a table names a slice that its scan does not have, or contradicts most masks.
     """
-    drawn, given = {}, {}
+    drawn, given, placed = {}, {}, {}
     for name, path in images.items():
         if name in masks:
             array, _ = cases_.read_nifti(masks[name])
             mask = cases_.check_mask(masks[name], array, array.shape)
             drawn[name] = cases_.labels_from_mask(mask, subtypes, known=True)
+            if tables.boxes is not None:
+                placed[name] = agreement.placed(mask, _boxes_of(tables.boxes, name))
         else:
             drawn[name] = np.full((_slices(path), len(LABELS)), -1, np.int8)
         given[name] = np.full_like(drawn[name], -1)
@@ -147,6 +151,7 @@ def _labels(
     labels = label_table.together(root / "slices.csv", given, drawn, contradictions)
     if tables.boxes is not None:
         _check_boxes(root / "boxes.csv", tables.boxes, labels, contradictions)
+        agreement.check_placed(root / "boxes.csv", placed, contradictions)
     label_table.say_unknown(root, labels)
     return labels
 
@@ -165,6 +170,10 @@ def _check_slices(path: Path, rows: pd.DataFrame, number: int) -> None:
         line, name, at = outside.iloc[0][[LINE, "patient", "slice"]]
         why = "; slices are counted from 0" if at == number and rows["slice"].min() > 0 else ""
         raise CaseError(path, f"line {line}: {name} has {number} slices, not a slice {at}{why}")
+
+
+def _boxes_of(boxes: pd.DataFrame, name: str) -> Int64[np.ndarray, "boxes 5"]:
+    return boxes.loc[boxes["patient"] == name, BOX].to_numpy(np.int64)
 
 
 def _check_boxes(path: Path, boxes: pd.DataFrame, labels: Mapping[str, Labels], contradictions: str) -> None:
@@ -192,8 +201,7 @@ def _case(root: Path, name: str, path: Path, mask_path: Path | None, *, tables: 
         split = label_table.split_of(root / "slices.csv", rows)
         patient = label_table.subject_of(root / "slices.csv", rows, otherwise=name)
     if tables.boxes is not None:
-        boxes = tables.boxes.loc[tables.boxes["patient"] == name, BOX].to_numpy(np.int64)
-        mask = cases_.add_boxes(root / "boxes.csv", mask, boxes)
+        mask = cases_.add_boxes(root / "boxes.csv", mask, _boxes_of(tables.boxes, name))
     spacing, axes = cases_.check_spacing(path, image.affine), "".join(nib.aff2axcodes(image.affine))
     kept = np.flatnonzero(labels[:, 0] >= 0)
     return Case(name, patient, split, hu[..., kept], mask[..., kept], labels[kept], kept, axes, spacing)

@@ -20,7 +20,9 @@ def _composed(name: str) -> str:
 
 
 def _blanks(name: str) -> str:
-    return " ".join(name.split())
+    """Without characters that nobody sees, and the quotes by which spreadsheets keep a number's zeros."""
+    seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+    return " ".join(re.sub(r"^=\"(.*)\"$", r"\1", seen.strip()).strip("'\"").split())
 
 
 def _ending(name: str) -> str:
@@ -34,14 +36,15 @@ def _zeros(name: str) -> str:
 
 STEPS: dict[str, Callable[[str], str]] = {
     "Unicode form": _composed,
-    "blanks": _blanks,
+    "blanks or quotes": _blanks,
     "an ending": _ending,
     "letter case": str.casefold,
-    "leading zeros": _zeros,
     "a word for masks": lambda name: _MASK.sub("", name),
+    "leading zeros": _zeros,
+    "hyphens": lambda name: re.sub(r"[\s_.-]+|[\u2010-\u2015]+", "_", name),
 }
 """In what two spellings of a name may differ, from what is seen least; each is taken off after those before it."""
-SURE = ("Unicode form", "blanks", "an ending")
+SURE = ("Unicode form", "blanks or quotes", "an ending")
 """What never tells two scans apart: two names that differ in these alone are one."""
 
 
@@ -90,8 +93,8 @@ def match(
 
 
 def plain(name: str) -> str:
-    """The name without all in which spellings of one name may differ, the words for masks excepted."""
-    return _key(name, "leading zeros")
+    """The name without all in which spellings of one name may differ."""
+    return _key(name, "hyphens")
 
 
 def _key(name: str, last: str) -> str:
