@@ -212,7 +212,7 @@ def check(config: ConfigDict) -> None:
             raise UserError(f"--config.{name}: is missing; give {rule(name).form}")
     for name, value in given.items():
         if not rule(name).fits(value):
-            raise UserError(f"--config.{name}={value}: give {rule(name).form}")
+            raise UserError(f"--config.{name}={' '.join(str(value).split())}: give {rule(name).form}")
     _check_together(config)
 
 
