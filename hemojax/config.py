@@ -37,7 +37,9 @@ def defaults() -> ConfigDict:
     data.stratify = ("any",)  # labels of which every split has its share of patients: any, EPH, SDH, SAH, IPH, IVH
     data.split_seed = 0  # 0: patients are dealt in the order of their names; or the seed by which they are drawn
     data.folds = 0  # deal patients into as many folds, at least 3, instead of fractions; 0: do not
-    data.fold = 0  # the fold that is the test split; the next one is the validation split
+    # The fold that is the test split; the next one is the validation split. -1, of bench and report: a training for
+    # each fold, in folders of their own, and a report over all of them.
+    data.fold = 0
     data.size = 192  # side of the network's input, in pixels
     data.windows = ((40.0, 80.0),)  # centre and width of each channel, in HU
     data.per_slice_minmax = False  # stretch each windowed slice to its own minimum and maximum

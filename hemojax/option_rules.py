@@ -121,7 +121,7 @@ RULES = {
     "data.folds": Rule(
         lambda value: _is_whole(value) and (value == 0 or value >= 3), "a whole number, 3 or more, or 0"
     ),
-    "data.fold": whole(0),
+    "data.fold": whole(-1),
     "data.size": whole(16, 8192),
     "data.windows": WINDOWS,
     "data.per_slice_minmax": FLAG,
@@ -238,8 +238,10 @@ def _check_together(config: ConfigDict) -> None:
         raise UserError(f"--config.data.subtypes: {', '.join(map(str, twice))} stands for two subtypes; name one")
     if not any(data.fractions.values()):
         raise UserError("--config.data.fractions: all are 0; give shares, like 0.6, 0.15 and 0.25")
-    if data.folds and data.fold >= data.folds:
-        raise UserError(f"--config.data.fold={data.fold}: there are {data.folds} folds, from 0; give a smaller number")
+    if data.fold and not -1 <= data.fold < data.folds:
+        raise UserError(f"--config.data.fold={data.fold}: there are {data.folds} folds (--config.data.folds), from 0")
+    if data.fold < 0 and config.seeds:
+        raise UserError(f"--config.data.fold=-1 and --config.seeds={config.seeds}: name one of them")
 
 
 def _flat(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -59,9 +59,27 @@ class Run:
         """See `training.checkpoints`."""
         return self.workdir / "checkpoints"
 
-    def training(self, seed: int) -> Path:
-        """The folder of the training with this seed, where the config names several."""
-        return self.workdir / f"seed-{seed}"
+    @property
+    def trainings(self) -> "dict[int, Run]":
+        """The runs, each in a folder of its own, of a config that names several seeds or all folds: by seed or fold."""
+        return {number: self._training(number) for number in self.config.seeds or self._folds}
+
+    @property
+    def differs_in(self) -> str:
+        """In what `trainings` differ."""
+        return "seed" if self.config.seeds else "fold"
+
+    @property
+    def _folds(self) -> range:
+        return range(self.config.data.folds if self.config.data.fold < 0 else 0)
+
+    def _training(self, number: int) -> "Run":
+        config = self.config.copy_and_resolve_references()
+        if config.seeds:
+            config.update(seed=number, seeds=())
+        else:
+            config.data.fold = number
+        return Run(config, self.workdir / f"{self.differs_in}-{number}")
 
     @property
     def pretraining(self) -> Path:

@@ -26,6 +26,8 @@ def train(config: ConfigDict, workdir: Path) -> TrainedRun:
     """
     if config.seeds:
         raise UserError(f"--config.seeds={config.seeds}: only bench makes several trainings; name one --config.seed")
+    if config.data.fold < 0:
+        raise UserError("--config.data.fold=-1: only bench makes several trainings; name one fold")
     run = Run(checked(config), workdir)
     guard(run)
     reader = _prepared(run)

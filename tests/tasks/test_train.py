@@ -47,3 +47,10 @@ def test_several_seeds_are_for_bench(tmp_path):
     config.seeds = (0, 1)
     with pytest.raises(UserError, match=r"--config\.seeds"):
         train(config, tmp_path)
+
+
+def test_all_folds_are_for_bench(tmp_path):
+    config = defaults()
+    config.data.update(folds=3, fold=-1)
+    with pytest.raises(UserError, match=r"--config\.data\.fold=-1"):
+        train(config, tmp_path)
