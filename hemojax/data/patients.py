@@ -1,6 +1,7 @@
 """Whose each scan is, and in which split, where the user says it beside the data set."""
 
 import dataclasses
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,15 +26,20 @@ class Patients:
         pattern: a regular expression that is searched for in the case's name; its first group, or all that it finds, is
             the patient. "": none.
 
+    Attributes:
+        digest: of the table's content, or "".
+
     Raises:
         UserError: the table is none.
     """
 
     def __init__(self, table: str, pattern: str):
         self._path = Path(table).expanduser()
+        self.digest = ""
         self._rows: dict[str, pd.DataFrame] = {}
         if table:
             rows = label_table.once(self._path, label_table.read(self._path, COLUMNS, needed=()), ["patient"])
+            self.digest = hashlib.sha256(self._path.read_bytes()).hexdigest()
             self._rows = {str(name): of_scan for name, of_scan in rows.groupby("patient")}
         self._pattern = pattern
         self._left = set(self._rows)

@@ -36,7 +36,8 @@ def prepare(config: ConfigDict, folder: Path) -> None:
     read_cases = LAYOUTS["generic" if data.layout == "phantom" else data.layout]
     subtypes = {name: tuple(values) for name, values in data.subtypes.items()}
     cases = read_cases(root, subtypes, data.contradictions)
-    cases = duplicates.watched(Patients(data.patients, data.patient_pattern).of(cases))
+    patients = Patients(data.patients, data.patient_pattern)
+    cases = duplicates.watched(patients.of(cases))
     fingerprint = {
         "layout": data.layout,
         "root": str(root.resolve()),
@@ -44,6 +45,7 @@ def prepare(config: ConfigDict, folder: Path) -> None:
         "fractions": data.fractions.to_dict(),
         "phantom": data.phantom.to_dict() if data.layout == "phantom" else None,
         **{name: data[name] for name in DEALING},
+        "patients_table": patients.digest,
     }
     dealing = {"stratify": data.stratify, "seed": data.split_seed, "folds": data.folds, "fold": data.fold}
     records.prepare(folder, cases, data.fractions.to_dict(), fingerprint, **dealing)

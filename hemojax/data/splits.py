@@ -11,6 +11,7 @@ from hemojax.data.case import SPLITS, Case
 from hemojax.data.labels import LABELS
 from hemojax.errors import UserError
 from hemojax.files import replacing
+from hemojax.progress import say
 
 COLUMNS = ["case", "patient", "split"]
 """Of the table that `write_splits` makes, which `--config.data.patients` takes."""
@@ -26,7 +27,7 @@ class SplitAssigner:
         fractions: share of each split; they need not add up to 1.
         stratify: the labels (of LABELS) of which every split shall have its share.
         seed: 0 deals in the order in which the patients come; another number draws among splits that lack a patient.
-        folds: into how many equal folds patients are dealt instead, each a test set once; 0: none.
+        folds: into how many equal folds all patients are dealt instead, each a test set once; 0: none.
         fold: the one that is the test split; the next one, or the first after the last, is the validation split.
     """
 
@@ -55,20 +56,18 @@ class SplitAssigner:
         """The split of the case's patient.
 
         Raises:
-            UserError: the data set gives two cases of one patient different splits, or gives splits beside folds.
+            UserError: the data set gives two cases of one patient different splits.
         """
-        if case.split and self._folds:
-            raise UserError(
-                f"case {case.name}: the data set gives its split ({case.split}), and --config.data.folds={self._folds} "
-                "deals all; leave one out"
-            )
+        given = None if self._folds else case.split
+        if case.split and self._folds and not self._of:
+            say(f"--config.data.folds={self._folds} deals all patients; the splits of the data set do not count")
         known = self._of.get(case.patient)
-        if known and case.split and known != case.split:
-            raise UserError(f"patient {case.patient} is in several splits: {known}, {case.split}")
+        if known and given and known != given:
+            raise UserError(f"patient {case.patient} is in several splits: {known}, {given}")
         if known:
             return self._split_of[known]
         strata = self._strata(case)
-        chosen = case.split or max(self._shares, key=lambda name: self._missing(name, strata) + self._draw())
+        chosen = given or max(self._shares, key=lambda name: self._missing(name, strata) + self._draw())
         for stratum in strata:
             self._dealt[stratum][chosen] += 1
         self._of[case.patient] = chosen

@@ -69,9 +69,10 @@ def test_each_fold_is_the_test_split_once():
     assert (found[4] == "validation").equals(found[0] == "test")
 
 
-def test_folds_beside_given_splits_are_refused():
-    with pytest.raises(UserError, match=r"case a: the data set gives its split \(test\), and --config.data.folds=5"):
-        SplitAssigner(FRACTIONS, folds=5)(made("a", split="test"))
+def test_folds_count_before_given_splits_which_is_said_once(capsys):
+    assign = SplitAssigner(FRACTIONS, folds=3, fold=1)
+    assert [assign(made(name, split="test")) for name in "abc"] == ["train", "test", "validation"]
+    assert capsys.readouterr().out.count("the splits of the data set do not count") == 1
 
 
 def test_splits_are_written_down(tmp_path):

@@ -7,14 +7,12 @@ from hemojax.data.case import CaseError
 from hemojax.data.datasets.csv_table import listed
 from hemojax.progress import say
 
-_OTHERS = (
-    "nii.gz nii hdr img mha mhd nrrd nhdr mgz mnc npy npz ima dcm dicom nii.bz2 nii.xz nii.zst nii.zip h5 mat png tif"
-)
+_OTHERS = "nii.gz nii hdr img mha mhd nrrd nhdr mgz mnc npy npz ima dcm dicom nii.bz2 nii.xz nii.zst nii.zip mif"
 SCANS = tuple(f".{ending}" for ending in _OTHERS.split())
 """Endings of files that may hold scans or masks."""
 
 
-def files(folder: Path, endings: Sequence[str]) -> dict[str, Path]:
+def files(folder: Path, endings: Sequence[str], *, strict: bool = True) -> dict[str, Path]:
     """The files with one of these endings, which may be in capitals, by name without it, in order.
 
     Hidden files are passed over. Others are named, and not used.
@@ -22,6 +20,7 @@ def files(folder: Path, endings: Sequence[str]) -> dict[str, Path]:
     Args:
         folder: where they are.
         endings: in small letters; the first one that fits counts.
+        strict: whether scans with another ending are refused.
 
     Raises:
         CaseError: the folder holds scans with another ending, or two files of one name.
@@ -40,7 +39,7 @@ def files(folder: Path, endings: Sequence[str]) -> dict[str, Path]:
             raise CaseError(path, f"{found[name].name} beside it has the same name; remove one of them")
         found[name] = path
     unread = [name for name in others if name.lower().endswith(SCANS)]
-    if unread:
+    if unread and strict:
         raise CaseError(folder, f"{len(unread)} are no {endings[0]} files: {listed(unread)}; convert them or move them")
     if others:
         say(f"{folder}: {len(others)} are no {' or '.join(endings)} files and not used: {listed(others)}")

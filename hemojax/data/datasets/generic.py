@@ -11,6 +11,7 @@ boxes.csv              optional: patient, slice, i0, j0, i1, j1: an expert's box
 A blank label is not known: the mask decides; without a mask the slice is left out. See docs/data.md.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from typing import NamedTuple
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from jaxtyping import Int8, Int64
+from jaxtyping import Int8
 from nibabel.filebasedimages import ImageFileError
 
 from hemojax.data import agreement
@@ -40,21 +41,25 @@ Labels = Int8[np.ndarray, "n 6"]
 
 
 class Tables(NamedTuple):
-    """What the tables of a folder say, under the scans' own names."""
+    """What the tables of a folder say of each scan; None where there is no table."""
 
-    slices: pd.DataFrame | None
-    boxes: pd.DataFrame | None
+    slices: dict[str, pd.DataFrame] | None
+    boxes: dict[str, pd.DataFrame] | None
 
 
-def scans(folder: Path) -> dict[str, Path]:
+def scans(folder: Path, *, strict: bool = False) -> dict[str, Path]:
     """The NIfTI files of a folder by case name, in order; hidden files are passed over, others too, but named.
+
+    Args:
+        folder: where they are.
+        strict: whether scans of another format are refused.
 
     Raises:
         CaseError: the folder is missing or has none, or see `folder.files`.
     """
     if not folder.is_dir():
         raise CaseError(folder, "no such folder")
-    found = folder_.files(folder, SUFFIXES)
+    found = folder_.files(folder, SUFFIXES, strict=strict)
     if not found:
         raise CaseError(folder, "holds no .nii.gz or .nii file")
     return found
@@ -73,7 +78,7 @@ def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]], contradictions: s
     Raises:
         CaseError: with the path and the reason.
     """
-    images = scans(root / "images")
+    images = scans(root / "images", strict=True)
     folder_.say_unused(root, USED)
     masks = _masks(root / "masks", images)
     tables = _tables(root, images)
@@ -87,7 +92,8 @@ def _masks(folder: Path, images: Mapping[str, Path]) -> dict[str, Path]:
     """The masks under their scans' names."""
     files = folder_.files(folder, SUFFIXES) if folder.is_dir() else {}
     scan_of = matching.match(folder, files, images, "masks")
-    twice = [name for name in files if list(scan_of.values()).count(scan_of[name]) > 1]
+    number = Counter(scan_of.values())
+    twice = [name for name in files if number[scan_of[name]] > 1]
     if twice:
         raise CaseError(folder, f"several masks are of one scan: {listed(twice)}")
     if files and len(files) < len(images):
@@ -97,7 +103,7 @@ def _masks(folder: Path, images: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def _tables(root: Path, images: Mapping[str, Path]) -> Tables:
-    found: list[pd.DataFrame | None] = []
+    found: list[dict[str, pd.DataFrame] | None] = []
     for name, key in (("slices.csv", ["patient", "slice"]), ("boxes.csv", ["patient", *BOX])):
         path = root / name
         if not path.exists():
@@ -105,16 +111,16 @@ def _tables(root: Path, images: Mapping[str, Path]) -> Tables:
             continue
         table = label_table.read(path, COLUMNS) if name == "slices.csv" else label_table.read_boxes(path)
         table["patient"] = table["patient"].map(matching.match(path, table["patient"], images, "patients"))
-        found.append(label_table.once(path, table, key))
+        found.append({str(scan): rows for scan, rows in label_table.once(path, table, key).groupby("patient")})
     slices, boxes = found
     if slices is not None:
         path = root / "slices.csv"
-        bare = sorted(images.keys() - set(slices["patient"]))
+        bare = sorted(images.keys() - slices.keys())
         if bare:
             say(f"{path}: {len(bare)} of {len(images)} scans have no row: {listed(bare)}")
-        given = slices.groupby("patient")["split"].count()
-        without = sorted({*given[given == 0].index, *bare})
-        if given.any() and without:
+        given = {scan for scan, rows in slices.items() if rows["split"].notna().any()}
+        if given and len(given) < len(images):
+            without = sorted(images.keys() - given)
             say(f"{path}: {len(without)} scans have no split there and are dealt: {listed(without)}")
     return Tables(slices, boxes)
 
@@ -139,13 +145,13 @@ def _labels(
             array, _ = cases_.read_nifti(masks[name])
             mask = cases_.check_mask(masks[name], array, array.shape)
             drawn[name] = cases_.labels_from_mask(mask, subtypes, known=True)
-            if tables.boxes is not None:
-                placed[name] = agreement.placed(mask, _boxes_of(tables.boxes, name))
+            if tables.boxes and name in tables.boxes:
+                placed[name] = agreement.placed(mask, tables.boxes[name][BOX].to_numpy(np.int64))
         else:
             drawn[name] = np.full((_slices(path), len(LABELS)), -1, np.int8)
         given[name] = np.full_like(drawn[name], -1)
-        if tables.slices is not None:
-            rows = tables.slices[tables.slices["patient"] == name]
+        if tables.slices and name in tables.slices:
+            rows = tables.slices[name]
             _check_slices(root / "slices.csv", rows, len(drawn[name]))
             given[name][rows["slice"]] = rows[list(LABELS)].to_numpy(np.int8)
     labels = label_table.together(root / "slices.csv", given, drawn, contradictions)
@@ -172,17 +178,15 @@ def _check_slices(path: Path, rows: pd.DataFrame, number: int) -> None:
         raise CaseError(path, f"line {line}: {name} has {number} slices, not a slice {at}{why}")
 
 
-def _boxes_of(boxes: pd.DataFrame, name: str) -> Int64[np.ndarray, "boxes 5"]:
-    return boxes.loc[boxes["patient"] == name, BOX].to_numpy(np.int64)
-
-
-def _check_boxes(path: Path, boxes: pd.DataFrame, labels: Mapping[str, Labels], contradictions: str) -> None:
+def _check_boxes(
+    path: Path, boxes: Mapping[str, pd.DataFrame], labels: Mapping[str, Labels], contradictions: str
+) -> None:
     pairs = {}
-    for name, rows in boxes.groupby("patient"):
+    for name, rows in boxes.items():
         _check_slices(path, rows, len(labels[name]))
         boxed = np.full(len(labels[name]), -1, np.int8)
         boxed[rows["slice"]] = 1
-        pairs[str(name)] = Pair(boxed, labels[name][:, 0])
+        pairs[name] = Pair(boxed, labels[name][:, 0])
     agreement.check(path, pairs, what=("the boxes", "the labels"), choice=contradictions)
 
 
@@ -196,12 +200,12 @@ def _case(root: Path, name: str, path: Path, mask_path: Path | None, *, tables: 
         if not np.allclose(mask_image.affine, image.affine, atol=1e-2):
             raise CaseError(mask_path, "the mask's affine is not the scan's; resample it to the scan's grid")
     split, patient = None, name
-    if tables.slices is not None:
-        rows = tables.slices[tables.slices["patient"] == name]
+    if tables.slices and name in tables.slices:
+        rows = tables.slices[name]
         split = label_table.split_of(root / "slices.csv", rows)
         patient = label_table.subject_of(root / "slices.csv", rows, otherwise=name)
-    if tables.boxes is not None:
-        mask = cases_.add_boxes(root / "boxes.csv", mask, _boxes_of(tables.boxes, name))
+    if tables.boxes and name in tables.boxes:
+        mask = cases_.add_boxes(root / "boxes.csv", mask, tables.boxes[name][BOX].to_numpy(np.int64))
     spacing, axes = cases_.check_spacing(path, image.affine), "".join(nib.aff2axcodes(image.affine))
     kept = np.flatnonzero(labels[:, 0] >= 0)
     return Case(name, patient, split, hu[..., kept], mask[..., kept], labels[kept], kept, axes, spacing)

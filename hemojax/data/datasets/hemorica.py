@@ -10,6 +10,7 @@ masks/<patient_name>_<slice_number>.npy    > 0 is haemorrhage; a missing file me
 A blank label is not known: the mask decides; without a mask the slice is left out. See docs/data.md.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -101,12 +102,13 @@ def _located(root: Path, table: pd.DataFrame) -> pd.DataFrame:
     names = table["patient"] + "_" + table["slice"].astype(str)
     image_of = matching.match(root / "images", names, images, what="rows of the tables", target="file")
     scan_of = matching.match(root / "masks", masks, images, what="masks", target="slice in images/")
-    unused = [name for name in images if name not in set(image_of.values())]
+    unused = sorted(images.keys() - image_of.values())
     if unused:
         say(f"{root / 'images'}: {len(unused)} slices stand in no table and are left out: {listed(unused)}")
     mask_of = {scan_of[name]: path for name, path in masks.items()}
     if len(mask_of) < len(masks):
-        twice = [name for name in masks if list(scan_of.values()).count(scan_of[name]) > 1]
+        number = Counter(scan_of.values())
+        twice = [name for name in masks if number[scan_of[name]] > 1]
         raise CaseError(root / "masks", f"several masks are of one slice: {listed(twice)}")
     stems = names.map(image_of)
     return table.assign(image=stems.map(images), mask=stems.map(mask_of).astype(object))

@@ -46,6 +46,8 @@ STEPS: dict[str, Callable[[str], str]] = {
 """In what two spellings of a name may differ, from what is seen least; each is taken off after those before it."""
 SURE = ("Unicode form", "blanks or quotes", "an ending")
 """What never tells two scans apart: two names that differ in these alone are one."""
+SHOWN = 5
+"""How many names a refusal shows."""
 
 
 def match(
@@ -69,13 +71,15 @@ def match(
     found: dict[str, str] = {}
     respelt: dict[str, list[str]] = defaultdict(list)
     unknown: list[str] = []
-    keys = {step: _keys(scans, step) for step in STEPS}
+    keys: dict[str, dict[str, list[str]]] = {}
     for name in dict.fromkeys(names):
         if name in scans:
             found[name] = name
             continue
-        for step, by_key in keys.items():
-            fitting = by_key.get(_key(name, step), [])
+        for step in STEPS:
+            if step not in keys:
+                keys[step] = _keys(scans, step)
+            fitting = keys[step].get(_key(name, step), [])
             if len(fitting) > 1:
                 raise CaseError(source, f"'{name}' may be {' or '.join(sorted(fitting))}; write its whole name")
             if fitting:
@@ -114,12 +118,13 @@ def _keys(scans: Collection[str], step: str) -> dict[str, list[str]]:
 
 def _explained(unknown: list[str], scans: Collection[str]) -> str:
     words = []
-    for name in unknown:
+    for name in unknown[:SHOWN]:
         near = [near for near in difflib.get_close_matches(name, scans, cutoff=0.7) if _letters(near) != _letters(name)]
         number = re.fullmatch(r"\d+([.,]\d+)?[eE]\+?\d+", name)
         why = " (a spreadsheet has rounded it)" if number else f" (is it {near[0]}?)" if near else ""
         words.append(f"'{name}'{why}")
-    return f"{listed(words)}; there are {listed(sorted(scans), 3)}. Correct or remove them"
+    more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+    return f"{', '.join(words)}{more}; there are {listed(sorted(scans), 3)}. Correct or remove them"
 
 
 def _letters(name: str) -> str:
