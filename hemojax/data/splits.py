@@ -16,6 +16,9 @@ from hemojax.progress import say
 COLUMNS = ["case", "patient", "split"]
 """Of the table that `write_splits` makes, which `--config.data.patients` takes."""
 
+ALL = "all"
+"""The stratum of every patient."""
+
 
 class SplitAssigner:
     """Gives each patient without a split the one that is furthest below its share.
@@ -67,15 +70,19 @@ class SplitAssigner:
         if known:
             return self._split_of[known]
         strata = self._strata(case)
-        chosen = given or max(self._shares, key=lambda name: self._missing(name, strata) + self._draw())
-        for stratum in strata:
+        chosen = given or max(self._shares, key=lambda name: self._lack(name, strata))
+        for stratum in {*strata, ALL}:
             self._dealt[stratum][chosen] += 1
         self._of[case.patient] = chosen
         return self._split_of[chosen]
 
     def _strata(self, case: Case) -> list[Hashable]:
         there = {label: bool((case.labels[:, LABELS.index(label)] == 1).any()) for label in self._stratify}
-        return [(label, found) for label, found in there.items() if found or label == "any"] or ["all"]
+        return [(label, found) for label, found in there.items() if found or label == "any"] or [ALL]
+
+    def _lack(self, name: str, strata: Sequence[Hashable]) -> tuple[float, float]:
+        """By how much a split lacks such a patient; of folds that lack it alike, the one with fewer patients does more."""
+        return self._missing(name, strata) + self._draw(), self._missing(name, [ALL]) if self._folds else 0.0
 
     def _missing(self, name: str, strata: Sequence[Hashable]) -> float:
         """How far a split is below its share of these patients, one more included."""

@@ -1,5 +1,6 @@
 """Tables are read however a spreadsheet wrote them, or refused with the line."""
 
+import numpy as np
 import pytest
 
 from hemojax.data.case import CaseError
@@ -85,3 +86,28 @@ def test_columns_that_are_not_used_are_named(tmp_path, capsys):
     path.write_text("patient,slice,age\na,1,70\n")
     read(path)
     assert "columns that are not used: age" in capsys.readouterr().out
+
+
+def test_quotes_belong_to_the_separator_that_is_used(tmp_path):
+    path = tmp_path / "slices.csv"
+    path.write_text('"patient";"slice"\n"a, b"; "1"\n')
+    assert read(path).to_dict("list") == {"line": [2], "patient": ["a, b"], "slice": ["1"]}
+
+
+def test_bytes_of_any_kind_are_read_or_refused(tmp_path):
+    rng, path, parts = (
+        np.random.default_rng(0),
+        tmp_path / "slices.csv",
+        [b"patient", b"slice", b"\n", b",", b";", b'"'],
+    )
+    parts += [b"1", b"\xff\xfe", b"\xef\xbb\xbf", b"a\0", b"\r", b"\xe9", b"sep=", b"\t", b"9" * 5000]
+    read_ = 0
+    for _ in range(300):
+        body = b"".join(parts[n] for n in rng.integers(0, len(parts), rng.integers(0, 25)))
+        path.write_bytes((b"patient,slice\n" if rng.random() < 0.7 else b"") + body)
+        try:
+            csv_table.whole_numbers(path, read(path), "slice")
+            read_ += 1
+        except CaseError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+    assert read_ > 5

@@ -1,5 +1,7 @@
 """Patients are never in two splits, and every split has its share."""
 
+from collections import Counter
+
 import pandas as pd
 import pytest
 from data.made_cases import made
@@ -67,6 +69,8 @@ def test_each_fold_is_the_test_split_once():
         assert sum((splits == kind).astype(int) for splits in found).eq(1).all()
         assert all((splits == kind).sum() == 6 for splits in found)
     assert (found[4] == "validation").equals(found[0] == "test")
+    assign = SplitAssigner(FRACTIONS, folds=3)
+    assert sorted(Counter(assign(of(n, n > 4)) for n in range(12)).values()) == [4, 4, 4]  # of 7 and 5
 
 
 def test_folds_count_before_given_splits_which_is_said_once(capsys):

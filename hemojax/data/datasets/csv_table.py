@@ -18,7 +18,7 @@ from hemojax.progress import say
 SEPARATORS = ",;\t|"
 LINE = "line"
 """The column of the number of each row's line in the file, from 1."""
-_WHOLE = re.compile(r"[+-]?\d+([.,](?!000$)0+)?")
+_WHOLE = re.compile(r"[+-]?\d{1,9}([.,](?!000$)0+)?")
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
@@ -100,6 +100,8 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         try:
+            if encoding != "utf-8":
+                raise
             text = raw.decode("cp1252")
         except UnicodeDecodeError:
             raise CaseError(path, f"line {line}: is not UTF-8; save the table as CSV in UTF-8") from None
@@ -113,13 +115,19 @@ def _rows(path: Path, text: str, columns: Mapping[str, str]) -> list[tuple[int, 
     if text[:4].lower() == "sep=":  # a spreadsheet's word for itself
         begun, _, text = text.partition("\n")
         first = 2
-    separators = begun[4:5] or SEPARATORS
-    found = [_split(path, text, separator, first) for separator in separators]
+    found, faults = [], []
+    for separator in begun[4:5] or SEPARATORS:
+        try:
+            found.append(_split(path, text, separator, first))
+        except CaseError as error:
+            faults.append(error)
+    if not found:
+        raise faults[0]
     return max(found, key=lambda rows: _columns_in(rows, columns))
 
 
 def _split(path: Path, text: str, separator: str, first: int) -> list[tuple[int, list[str]]]:
-    reader = csv.reader(io.StringIO(text, newline=None), delimiter=separator, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=None), delimiter=separator, skipinitialspace=True, strict=True)
     rows = []
     try:
         for row in reader:
