@@ -81,7 +81,7 @@ class SplitAssigner:
         return [(label, found) for label, found in there.items() if found or label == "any"] or [ALL]
 
     def _lack(self, name: str, strata: Sequence[Hashable]) -> tuple[float, float]:
-        """By how much a split lacks such a patient; of folds that lack it alike, the one with fewer patients does more."""
+        """How much a split lacks such a patient; of folds that lack it alike, one with fewer patients does more."""
         return self._missing(name, strata) + self._draw(), self._missing(name, [ALL]) if self._folds else 0.0
 
     def _missing(self, name: str, strata: Sequence[Hashable]) -> float:
