@@ -20,7 +20,7 @@ def test_a_pattern_names_the_patient(capsys):
 @pytest.mark.parametrize("header", ["case,patient,split", "patient,subject,split", "scan,subject_id,split"])
 def test_a_table_names_patient_and_split(tmp_path, header):
     path = tmp_path / "patients.csv"
-    path.write_text(f"{header}\n1.nii.gz,ann,val\n002,ann,\n")
+    path.write_text(f"{header}\n1.nii.gz,ann,val\n002,ann,\n003,NA,nan\n")
     assert named([made("001"), made("002"), made("003")], path) == [
         ("001", "ann", "validation"),
         ("002", "ann", None),

@@ -17,7 +17,7 @@ from hemojax.progress import say
 TRUE = {"1", "true", "yes", "y"}
 FALSE = {"0", "false", "no", "n"}
 UNKNOWN = {"", "-1", "nan", "na", "n/a", "null", "none", "unknown", "?"}
-"""What stands for a label that nobody knows."""
+"""What stands for a label, a split or a patient that nobody knows."""
 SPACINGS = ("pixel_mm", "slice_mm")
 """Columns of the distance of neighbouring pixels, and of neighbouring slices."""
 BOX = ["slice", "i0", "j0", "i1", "j1"]
@@ -52,7 +52,7 @@ def read(path: Path, columns: Mapping[str, str], needed: tuple[str, ...] = ("pat
     table = raw[[LINE, "patient"]].copy()
     if "slice" in raw:
         table["slice"] = csv_table.whole_numbers(path, raw, "slice")
-    table["subject"] = raw.get("subject", "")
+    table["subject"] = raw["subject"].where(~raw["subject"].str.lower().isin(UNKNOWN), "") if "subject" in raw else ""
     for label in LABELS:
         table[label] = _flags(path, raw, label) if label in raw else np.int8(-1)
     table["split"] = _splits(path, raw) if "split" in raw else None
@@ -198,7 +198,7 @@ def _flags(path: Path, raw: pd.DataFrame, label: str) -> np.ndarray:
 
 def _splits(path: Path, raw: pd.DataFrame) -> pd.Series:
     text = raw["split"].str.lower()
-    odd = ~text.isin([*SPLIT_NAMES, ""])
+    odd = ~text.isin(SPLIT_NAMES.keys() | UNKNOWN)
     _refuse(path, raw, "split", odd=odd, why=f"is none of {', '.join(SPLITS)}")
     return text.map(SPLIT_NAMES).astype(object).where(lambda split: split.notna(), None)
 
