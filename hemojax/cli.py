@@ -12,7 +12,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from hemojax import files, huge_pages, tasks
+from hemojax import files, huge_pages, option_rules, tasks
 from hemojax.errors import UserError, check_name
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -49,6 +49,7 @@ def main(argv: list[str]) -> None:
     try:
         if len(argv) > 1:
             raise UserError(f"'{argv[1]}' is no option; options start with --")
+        option_rules.check(config)
         check_name(config.task, TASKS, "task")
         for option, value in (options(config) | {"workdir": WORKDIR.value}).items():
             files.refuse_address(option, value)

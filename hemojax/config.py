@@ -37,6 +37,17 @@ def defaults() -> ConfigDict:
     # nibabel's codes. "": the layout's own, PLS in Hemorica (slices as they are shown), LAS in NIfTI without forms.
     data.axes = ""
     data.resample_masks = False  # a mask on another grid than its scan's: take the nearest voxels, do not refuse it
+    # What counts where table and masks contradict each other in most scans: refuse (neither) | table | mask.
+    data.contradictions = "refuse"
+    # A CSV table: case, patient, and split if known (default: each scan is a patient's, or as the layout says).
+    data.patients = ""
+    data.patient_pattern = ""  # a regular expression: what it, or its group, finds in a scan's name is the patient
+    data.stratify = ("any",)  # labels of which every split has its share of patients: any, EPH, SDH, SAH, IPH, IVH
+    data.split_seed = 0  # 0: patients are dealt in the order of their names; or the seed by which they are drawn
+    data.folds = 0  # deal patients into as many folds, at least 3, instead of fractions; 0: do not
+    # The fold that is the test split; the next one is the validation split. -1, of bench and report: a training for
+    # each fold, in folders of their own, and a report over all of them.
+    data.fold = 0
     data.size = 192  # side of the network's input, in pixels
     data.windows = ((40.0, 80.0),)  # centre and width of each channel, in HU
     # Beside each window its mirror image about the head's midline, and by how much the slice is brighter.

@@ -28,6 +28,13 @@ ADDED = {
         "intensity": "hu",
         "axes": "",
         "resample_masks": False,
+        "contradictions": "refuse",
+        "patients": "",
+        "patient_pattern": "",
+        "stratify": ("any",),
+        "split_seed": 0,
+        "folds": 0,
+        "fold": 0,
     },
     "model": {"local_stage": "", "local_pooling": "lse"},
     "train": {"sampling": "uniform", "erasing": 0.0, "erasing_stage": "", "pretrain": "", "pretrain_epochs": 12},
@@ -59,9 +66,27 @@ class Run:
         """See `training.checkpoints`."""
         return self.workdir / "checkpoints"
 
-    def training(self, seed: int) -> Path:
-        """The folder of the training with this seed, where the config names several."""
-        return self.workdir / f"seed-{seed}"
+    @property
+    def trainings(self) -> "dict[int, Run]":
+        """The runs, each in a folder of its own, of a config that names several seeds or all folds: by seed or fold."""
+        return {number: self._training(number) for number in self.config.seeds or self._folds}
+
+    @property
+    def differs_in(self) -> str:
+        """In what `trainings` differ."""
+        return "seed" if self.config.seeds else "fold"
+
+    @property
+    def _folds(self) -> range:
+        return range(self.config.data.folds if self.config.data.fold < 0 else 0)
+
+    def _training(self, number: int) -> "Run":
+        config = self.config.copy_and_resolve_references()
+        if config.seeds:
+            config.update(seed=number, seeds=())
+        else:
+            config.data.fold = number
+        return Run(config, self.workdir / f"{self.differs_in}-{number}")
 
     @property
     def pretraining(self) -> Path:

@@ -52,3 +52,16 @@ def test_a_classifier_of_an_earlier_run_began_as_torchvisions(tmp_path, network,
     del config["train"]["head_scale"]
     kept(tmp_path, config)
     assert run.stored(tmp_path).config.train.head_scale == scale
+
+
+def test_several_seeds_or_all_folds_are_runs_of_their_own(tmp_path):
+    config = defaults()
+    assert run.Run(config, tmp_path).trainings == {}
+    config.seeds = (3, 5)
+    seeds = run.Run(config, tmp_path).trainings
+    assert {number: (one.config.seed, one.config.seeds) for number, one in seeds.items()} == {3: (3, ()), 5: (5, ())}
+    config.update(seeds=())
+    config.data.update(folds=4, fold=-1)
+    folds = run.Run(config, tmp_path).trainings
+    assert [one.config.data.fold for one in folds.values()] == list(folds) == [0, 1, 2, 3]
+    assert folds[2].workdir == tmp_path / "fold-2"

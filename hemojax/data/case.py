@@ -21,6 +21,11 @@ class CaseError(UserError):
 
     def __init__(self, path: Path, reason: str):
         super().__init__(f"{path}: {reason}")
+        self.path, self.reason = path, reason
+
+    def __reduce__(self) -> tuple[type["CaseError"], tuple[Path, str]]:
+        """So that another process can be sent it."""
+        return CaseError, (self.path, self.reason)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from hemojax.data.case import Case
+from hemojax.data.case import Case, CaseError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +29,11 @@ class Listing:
 
     Attributes:
         sources: of each case by its name, in the order of the records.
+        finish: is told the patient of each case that was read, and has the last word about them all.
     """
 
     sources: Mapping[str, Source]
+    finish: Callable[[Mapping[str, str]], None] = lambda patient_of: None
 
     def __iter__(self) -> Iterator[Case]:
         """Reads one case after the other."""
@@ -41,6 +43,11 @@ class Listing:
 def of_cases(cases: Iterable[Case]) -> Listing:
     """The listing of cases that are in memory, and so never change."""
     return Listing({case.name: Source((), "", partial(_itself, case)) for case in cases})
+
+
+def refuse(error: CaseError) -> Case:
+    """In place of reading a case of which it was found before that it cannot be used."""
+    raise error
 
 
 def _itself(case: Case) -> Case:

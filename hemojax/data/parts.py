@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-from hemojax.data import origins
+from hemojax.data import duplicates, origins
 from hemojax.data.case import Case, drawn_in
 from hemojax.data.labels import LABELS
 from hemojax.data.listing import Source
@@ -139,6 +139,7 @@ def _records(case: Case) -> tuple[dict[str, list[Any]], list[bytes]]:
     """Columns of the index, and serialised records, of the case's slices."""
     rows, records = [], []
     spacing = np.asarray(case.spacing, np.float32)
+    told = duplicates.digests(case.hu)
     for n, (number, height) in enumerate(zip(case.slices, case.heights, strict=True)):
         hu, drawn = (np.ascontiguousarray(volume[..., n]) for volume in (case.hu, case.mask))
         names = {"case": case.name, "patient": case.patient, "slice": int(number), "axes": case.axes}
@@ -149,7 +150,7 @@ def _records(case: Case) -> tuple[dict[str, list[Any]], list[bytes]]:
             | {"position": float(height), "height": hu.shape[0], "width": hu.shape[1]}
             | dict(zip(SPACING, spacing.tolist(), strict=True))
             | dict(zip(COSINES, case.cosines, strict=True))
-            | {"drawn": drawn_in(drawn)}
+            | {"drawn": drawn_in(drawn), "digest": told[n]}
             | dict(zip(LABELS, case.labels[n].tolist(), strict=True))
         )
     return {name: [row[name] for row in rows] for name in rows[0]}, records

@@ -6,9 +6,13 @@ from ml_collections import ConfigDict
 
 from hemojax.data import grey, origins, reading, records
 from hemojax.data.datasets import LAYOUTS
+from hemojax.data.patients import Patients
 from hemojax.data.phantom.dataset import write_phantom
 from hemojax.errors import UserError, check_name
 from hemojax.progress import say
+
+DEALING = ("patient_pattern", "stratify", "split_seed", "folds", "fold")
+"""Options of the data section that decide patients and splits."""
 
 
 def prepare(config: ConfigDict, folder: Path) -> None:
@@ -31,7 +35,7 @@ def prepare(config: ConfigDict, folder: Path) -> None:
         raise UserError("name the folder of the data set: --config.data.root=FOLDER")
     listed = LAYOUTS["generic" if data.layout == "phantom" else data.layout]
     subtypes = {name: tuple(values) for name, values in data.subtypes.items()}
-    how = reading.of_config(data)
+    how, patients = reading.of_config(data), Patients(data.patients, data.patient_pattern)
     fingerprint = {
         "layout": data.layout,
         "root": str(root.resolve()),
@@ -39,11 +43,14 @@ def prepare(config: ConfigDict, folder: Path) -> None:
         "reading": how._asdict(),
         "fractions": data.fractions.to_dict(),
         "phantom": data.phantom.to_dict() if data.layout == "phantom" else None,
+        **{name: data[name] for name in DEALING},
+        "patients_table": patients.digest,
     }
     skip, tree = data.on_error == "skip", origins.tree(root) if root.exists() else None
     if not records.stand(folder, fingerprint, tree, skip=skip):
-        listing = listed(root, subtypes, how)
-        records.prepare(folder, listing, data.fractions.to_dict(), fingerprint, skip=skip)
+        listing = patients.of(listed(root, subtypes, how))
+        dealing = {"stratify": data.stratify, "seed": data.split_seed, "folds": data.folds, "fold": data.fold}
+        records.prepare(folder, listing, data.fractions.to_dict(), fingerprint, skip=skip, **dealing)
         if tree is not None:
             records.remember(folder, tree)
     elif tree is None:

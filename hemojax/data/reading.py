@@ -15,11 +15,13 @@ class Reading(NamedTuple):
         intensity: what their values are, see `data.intensity.parse`.
         axes: the order of arrays whose files do not say it, one of `orientation.ORDERS`; "": the layout's own.
         resample_masks: whether a mask on another grid than its scan's is resampled to it.
+        contradictions: what counts where table and masks contradict each other in most scans, see `agreement.CHOICES`.
     """
 
     intensity: str = "hu"
     axes: str = ""
     resample_masks: bool = False
+    contradictions: str = "refuse"
 
 
 PLAIN = Reading()
@@ -38,4 +40,4 @@ def of_config(data: ConfigDict) -> Reading:
             f"--config.data.axes={data.axes}: give towards which side the index of each axis grows, one letter each of "
             "R or L, A or P, and S or I, such as LPS"
         )
-    return Reading(data.intensity, data.axes, data.resample_masks)
+    return Reading(data.intensity, data.axes, data.resample_masks, data.contradictions)

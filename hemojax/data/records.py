@@ -19,50 +19,20 @@ import pandas as pd
 import tensorflow_datasets as tfds
 from jaxtyping import Float64
 
-from hemojax.data import origins, parts, shards
+from hemojax.data import duplicates, origins, parts, shards
 from hemojax.data.case import SPLITS, Case
 from hemojax.data.labels import LABELS
 from hemojax.data.listing import Listing
 from hemojax.data.parts import FEATURES, SPACING, Part
+from hemojax.data.splits import SplitAssigner, check_splits, write_splits
 from hemojax.errors import UserError
 from hemojax.files import replacing
 from hemojax.progress import Progress, say
 
+EMPTY = ("split", "any", "case", "patient", "digest")
+"""Columns of an index without cases, of which it is said what is missing."""
 LAYOUT = 4
 """What a record holds, and its row in the index; those of another layout are made again."""
-
-
-class SplitAssigner:
-    """Gives each patient without a split the one that is furthest below its share.
-
-    Patients with and without haemorrhage are dealt separately, so that every split has its share of both.
-
-    Args:
-        fractions: share of each split; they need not add up to 1.
-    """
-
-    def __init__(self, fractions: Mapping[str, float]):
-        self._fractions = fractions
-        self._dealt: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
-        self._of: dict[str, str] = {}
-
-    def __call__(self, case: Case) -> str:
-        """The split of the case's patient.
-
-        Raises:
-            UserError: the data set gives two cases of one patient different splits.
-        """
-        known = self._of.get(case.patient)
-        if known and case.split and known != case.split:
-            raise UserError(f"patient {case.patient} is in several splits: {known}, {case.split}")
-        split = known or case.split
-        dealt = self._dealt[bool((case.labels[:, 0] == 1).any())]
-        if split is None:
-            split = max(SPLITS, key=lambda s: self._fractions[s] * (dealt.total() + 1) - dealt[s])
-        if not known:
-            dealt[split] += 1
-            self._of[case.patient] = split
-        return split
 
 
 def stand(folder: Path, fingerprint: Mapping[str, Any], tree: str | None, *, skip: bool) -> bool:
@@ -91,6 +61,7 @@ def prepare(
     fingerprint: Mapping[str, Any],
     *,
     skip: bool = False,
+    **dealing: Any,
 ) -> None:
     """Make the records of a data set, unless the folder holds them already; cases that have not changed are kept.
 
@@ -106,6 +77,7 @@ def prepare(
         fingerprint: what else the records depend on (layout, folder, ...). With another one all are made again, and so
             are those of another LAYOUT.
         skip: leave out cases that cannot be read (see `left_out`), instead of stopping at the first.
+        **dealing: how these patients are dealt, see `splits.SplitAssigner`.
 
     Raises:
         UserError: a case is not usable, or a split has no positive or no negative slice.
@@ -129,7 +101,10 @@ def prepare(
     made = iter(_made(tasks, skip))
     cases = {name: stored.part(name, found[name]) if name in same else next(made) for name in found}
     used = [part for part in cases.values() if not part.fault]
-    index = _index(used, SplitAssigner(fractions), stored.splits())
+    # Folds are dealt anew.
+    index = _index(used, SplitAssigner(fractions, **dealing), {} if dealing.get("folds") else stored.splits())
+    listing.finish(dict(zip(index["case"], index["patient"], strict=True)))
+    duplicates.check(index)
     check_splits(index)
     unfinished = folder.with_name(folder.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -138,6 +113,7 @@ def prepare(
         unfinished, index, lambda name: stored.examples(name) if name in same else parts.examples(paths[name])
     )
     index.to_parquet(unfinished / "index.parquet", index=False)
+    write_splits(unfinished / "splits.csv", index)
     described = {name: dict(part.origin, split=part.split, fault=part.fault) for name, part in cases.items()}
     _write(unfinished / "origins.json", described)
     _write(unfinished / "fingerprint.json", wanted)
@@ -230,7 +206,7 @@ def _index(cases: Sequence[Part], assign: SplitAssigner, before: Mapping[str, st
         rows.insert(1, "record", np.arange(in_split[split], in_split[split] + len(rows)))
         in_split[split] += len(rows)
         frames.append(rows)
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"split": [], "any": []})
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=EMPTY)
 
 
 def _outline(part: Part) -> Case:
@@ -289,21 +265,6 @@ def _write(path: Path, value: dict[str, Any]) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {}
-
-
-def check_splits(index: pd.DataFrame) -> None:
-    """Refuse a data set on which nothing can be trained or measured.
-
-    Raises:
-        UserError: a split is empty, or has no positive or no negative slice.
-    """
-    for split in SPLITS:
-        labels = index.loc[index["split"] == split, "any"] if len(index) else []
-        for value, kind in ((1, "positive"), (0, "negative")):
-            if not (np.asarray(labels) == value).any():
-                raise UserError(
-                    f"split '{split}' has no {kind} slice: bring more patients, or set the column 'split' of slices.csv"
-                )
 
 
 def read_index(folder: Path, split: str) -> pd.DataFrame:

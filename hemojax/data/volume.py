@@ -1,12 +1,13 @@
 """Volumes on their grids: read from NIfTI, turned to the canonical orientation, compared and resampled in mm."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from jaxtyping import Float, Int, Shaped
-from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from scipy import ndimage
 
@@ -84,28 +85,32 @@ def read_nifti(path: Path) -> tuple[Shaped[np.ndarray, "_ _ _"], nib.Nifti1Image
         CaseError: the file is missing, truncated, no NIfTI, not three-dimensional, of an unknown type, or its header
             claims more than a head CT can hold or than there is in the file.
     """
-    try:
-        with nib.imageglobals.LoggingOutputSuppressor():  # what it would say is in its exceptions
-            image = nib.load(path)
-            if not isinstance(image, nib.Nifti1Image):
-                raise CaseError(path, "is no NIfTI file")
-            _check_size(path, image)
-            array = np.asanyarray(image.dataobj)
-    except CaseError:
-        raise
-    except FileNotFoundError:
-        raise CaseError(path, "no such file") from None
-    except (OSError, EOFError, ImageFileError) as error:
-        raise CaseError(path, f"cannot be read, copy it again ({_first_line(error)})") from None
-    except HeaderDataError as error:
-        raise CaseError(path, f"its header cannot be used, convert the scan again ({_first_line(error)})") from None
-    except Exception as error:  # a damaged file can make a reader fail in any way, and must not end a batch
-        raise CaseError(path, f"cannot be read, copy it again ({_first_line(error)})") from None
+    with _naming(path):
+        image = _opened(path)
+        array = np.asanyarray(image.dataobj)
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim != 3 or 0 in array.shape:
         raise CaseError(path, f"is not a volume: its shape is {array.shape}, height x width x slices was expected")
     return array, image
+
+
+def order(path: Path, axes: str = "") -> tuple[Turn, int]:
+    """From the order of a NIfTI file to the canonical one, and how many slices it has; no voxel is read.
+
+    Args:
+        path: of the file.
+        axes: see `read`.
+
+    Raises:
+        CaseError: see `read_nifti` and `affine_mm`.
+    """
+    with _naming(path):
+        image = _opened(path)
+    turn = orientation.turn(nib.aff2axcodes(affine_mm(path, image, axes)))
+    if len(image.shape) <= turn.axes[2]:
+        raise CaseError(path, f"is not a volume: its shape is {image.shape}, height x width x slices was expected")
+    return turn, int(image.shape[turn.axes[2]])
 
 
 def read(path: Path, axes: str = "") -> Volume:
@@ -209,6 +214,30 @@ def on_grid_of(scan: Volume, path: Path, mask: Volume, resample: bool) -> Shaped
     return found
 
 
+def _opened(path: Path) -> nib.Nifti1Image:
+    image = nib.load(path)
+    if not isinstance(image, nib.Nifti1Image):
+        raise CaseError(path, "is no NIfTI file")
+    _check_size(path, image)
+    return image
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Whatever a reader raises becomes a line with the path."""
+    try:
+        with nib.imageglobals.LoggingOutputSuppressor():  # what it would say is in its exceptions
+            yield
+    except CaseError:
+        raise
+    except FileNotFoundError:
+        raise CaseError(path, "no such file") from None
+    except HeaderDataError as error:
+        raise CaseError(path, f"its header cannot be used, convert the scan again ({_first_line(error)})") from None
+    except Exception as error:  # a damaged file can make a reader fail in any way, and must not end a batch
+        raise CaseError(path, f"cannot be read, copy it again ({_first_line(error)})") from None
+
+
 def _corners(volume: Volume) -> Float[np.ndarray, "8 3"]:
     indices = np.indices((2, 2, 2)).reshape(3, 8).T * (np.array(volume.array.shape) - 1)
     return nib.affines.apply_affine(volume.affine, indices)
@@ -218,7 +247,7 @@ def _check_size(path: Path, image: nib.Nifti1Image) -> None:
     voxels = int(np.prod(image.shape, dtype=object))
     if voxels > MOST_VOXELS:
         raise CaseError(path, f"its header claims {_by(image.shape)} voxels, more than a head CT has; convert it again")
-    held = path.stat().st_size * (DEFLATE if path.suffix == ".gz" else 1)
+    held = path.stat().st_size * (DEFLATE if path.suffix.lower() == ".gz" else 1)
     if voxels * image.get_data_dtype().itemsize > held:
         raise CaseError(
             path, f"cannot be read, copy it again (its header claims {_by(image.shape)} voxels, its size is less)"

@@ -1,4 +1,4 @@
-"""The report over several trainings of one config: what holds whatever the seed. Made from their tables alone."""
+"""The report over several trainings of one config: what holds whatever the seed, or the fold; made of their tables."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,31 +27,43 @@ class Training(NamedTuple):
     summary: pd.DataFrame
 
 
-def write(folders: Mapping[int, Path], to: Path, console: Console, resamples: int = bootstrap.RESAMPLES) -> None:
+def write(
+    folders: Mapping[int, Path],
+    to: Path,
+    console: Console,
+    *,
+    differs_in: str = "seed",
+    resamples: int = bootstrap.RESAMPLES,
+) -> None:
     """Writes trainings.md and trainings.csv, and prints their tables.
 
     Args:
-        folders: of each seed the results of its training.
+        folders: of each seed or fold the results of its training.
         to: where consistency.parquet lies, and where to write.
         console: where to print.
+        differs_in: seed or fold.
         resamples: of the patients, for intervals.
 
     Raises:
         UserError: a file is missing or odd.
     """
-    found = {seed: _read(folder, resamples) for seed, folder in folders.items()}
+    found = {number_of: _read(folder, resamples) for number_of, folder in folders.items()}
     run = read_json(next(iter(folders.values())) / "run.json")
     protocol = thresholds.PROTOCOLS[run["config"]["eval"]["protocol"]]
-    summaries = {seed: training.summary for seed, training in found.items()}
+    summaries = {number_of: training.summary for number_of, training in found.items()}
     best = trainings.best_stages(summaries, protocol)
     spread = trainings.spread(summaries, best, protocol)
     consistency = read_table(to / "consistency.parquet")
     consistency = consistency[consistency["first"].isin(list(found)) & consistency["second"].isin(list(found))]
     means = consistency.groupby(["stage", "method"], as_index=False).agg(consistency=("iou", "mean"))
     spread = spread.merge(means, on=["stage", "method"], how="left")
-    content = [_classifiers(found), *_by_training(found, protocol), *_by_method(spread, len(found))]
+    content = [
+        _classifiers(found, differs_in),
+        *_by_training(found, protocol, differs_in),
+        *_by_method(spread, len(found)),
+    ]
     size = int(next(iter(summaries.values()))["size"].iloc[0])
-    text = f"{len(found)} trainings, which differ in their seed alone. Counted {judged_by(protocol, size)}."
+    text = f"{len(found)} trainings, which differ in their {differs_in} alone. Counted {judged_by(protocol, size)}."
     content.insert(0, Section("Trainings", (text,), brief=()))
     write_text(to / "trainings.csv", spread.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     write_text(to / "trainings.md", report.markdown(content))
@@ -65,13 +77,13 @@ def _read(folder: Path, resamples: int) -> Training:
     return Training(results, read_json(folder / "chosen.json"), summarise(rows, resamples))
 
 
-def _classifiers(found: Mapping[int, Training]) -> Section:
+def _classifiers(found: Mapping[int, Training], differs_in: str) -> Section:
     rows = []
-    for seed, training in found.items():
+    for number_of, training in found.items():
         test = training.results.slices[training.results.slices["split"] == "test"]
         for label, group in test.groupby("label", sort=False):
             truth, logit = group["truth"].to_numpy(bool), group["logit"].to_numpy(np.float64)
-            row = {"seed": str(seed), "label": str(label), "AUROC": number(classification.auroc(truth, logit))}
+            row = {differs_in: str(number_of), "label": str(label), "AUROC": number(classification.auroc(truth, logit))}
             removal = training.results.removal
             if removal is not None:
                 for (mask, fill), filled in removal[removal["label"] == label].groupby(["mask", "fill"], sort=False):
@@ -83,16 +95,21 @@ def _classifiers(found: Mapping[int, Training]) -> Section:
     return Section("Classifiers", (text,), table, brief=tuple(table.columns))
 
 
-def _by_training(found: Mapping[int, Training], protocol: Protocol) -> Iterator[Section]:
+def _by_training(found: Mapping[int, Training], protocol: Protocol, differs_in: str) -> Iterator[Section]:
     for mask in next(iter(found.values())).chosen:
         rows, values = [], []
-        for seed, training in found.items():
+        for number_of, training in found.items():
             judged = of_protocol(training.summary, protocol)
             for kind, name in (("pixels", "dice"), ("boxes", "box_dice")):
                 choice = training.chosen[mask].get(kind)
                 if choice is not None:
                     row = find(judged, mask, choice["stage"], choice["method"])
-                    chosen = {"chosen for": kind, "seed": str(seed), "method": row["method"], "stage": row["stage"]}
+                    chosen = {
+                        "chosen for": kind,
+                        differs_in: str(number_of),
+                        "method": row["method"],
+                        "stage": row["stage"],
+                    }
                     shown = {"validation": number(choice["dice"]), "test Dice": interval(row, name)}
                     loose = {"loose hits": number(row["box_loose"]), "patients": str(row["patients"])}
                     rows.append(chosen | shown | loose)

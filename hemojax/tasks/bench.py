@@ -1,6 +1,6 @@
 """The main job: train if there is no checkpoint, explain, score, choose on validation, report on test.
 
-With `config.seeds` that for each seed, and a report over all of them.
+With `config.seeds` that for each seed, with `config.data.fold=-1` for each fold, and a report over all of them.
 """
 
 from pathlib import Path
@@ -36,7 +36,7 @@ def bench(config: ConfigDict, workdir: Path) -> None:
     Raises:
         UserError: see `tasks.train`; `config.seeds` are not at least two different ones.
     """
-    if config.seeds:
+    if config.seeds or config.data.fold < 0:
         _trainings(config, workdir)
     else:
         run, slices, timings = _explained(config, workdir)
@@ -47,14 +47,14 @@ def bench(config: ConfigDict, workdir: Path) -> None:
 
 
 def _trainings(config: ConfigDict, workdir: Path) -> None:
-    """A training for each seed, on the same records, and how well they agree."""
-    if len(set(config.seeds)) < max(2, len(config.seeds)):
+    """A training for each seed, on the same records, or for each fold, and how well they agree."""
+    if config.seeds and len(set(config.seeds)) < max(2, len(config.seeds)):
         raise UserError(f"--config.seeds={config.seeds}: name two or more seeds, each once, or use --config.seed")
     run = Run(checked(config), workdir)
-    runs = {seed: _of_seed(run, seed) for seed in config.seeds}
+    runs = run.trainings
     for one in (run, *runs.values()):
         guard(one)
-    if devices.is_first_host():
+    if devices.is_first_host() and config.seeds:
         prepare(run.config, run.records)
         for one in runs.values():
             one.workdir.mkdir(exist_ok=True)
@@ -70,17 +70,12 @@ def _trainings(config: ConfigDict, workdir: Path) -> None:
         return
     summaries = {}
     for trained, slices, timings in found:
-        summaries[trained.config.seed] = _score(trained, slices, timings)
+        number = trained.config.seed if config.seeds else trained.config.data.fold
+        summaries[number] = _score(trained, slices, timings)
         report(trained.config, trained.workdir)
     best = trainings.best_stages(summaries, thresholds.PROTOCOLS[config.eval.protocol])
     agreement = consistency.measure(runs, best[~best["baseline"].astype(bool)])
     results.write_table(run.results / "consistency.parquet", agreement)
-
-
-def _of_seed(run: Run, seed: int) -> Run:
-    config = run.config.copy_and_resolve_references()
-    config.update(seed=seed, seeds=())
-    return Run(config, run.training(seed))
 
 
 def _explained(config: ConfigDict, workdir: Path) -> tuple[TrainedRun, explained.Explained, pd.DataFrame]:

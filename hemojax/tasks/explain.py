@@ -180,11 +180,9 @@ def _scans(options: ConfigDict) -> dict[str, Path | dicom.Stack]:
     path = Path(options.scans)
     if path.is_file() and not dicom.is_dicom(path):
         return {path.name.removesuffix(".gz").removesuffix(".nii"): path}
-    try:
+    names = [entry.name.lower() for entry in path.iterdir()] if path.is_dir() else []
+    if any(name.endswith(generic.SUFFIXES) for name in names) or not dicom.is_dicom(path):
         return dict(generic.scans(path))
-    except case.CaseError:
-        if not dicom.is_dicom(path):
-            raise
     found = dicom.find(path, every_series=options.every_series)
     for note in found.notes:
         say(note)

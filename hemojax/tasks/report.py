@@ -13,14 +13,14 @@ from hemojax.run import Run
 def report(config: ConfigDict, workdir: Path) -> None:
     """Write `results/summary.md` and what belongs to it, and print the main tables.
 
-    With `config.seeds`: `results/trainings.md`, over the trainings that are there.
+    With `config.seeds` or all folds: `results/trainings.md`, over the trainings that are there.
 
     Raises:
         UserError: see `reporting.report.write` and `reporting.trainings_report.write`.
     """
     run = Run(config, workdir)
-    if config.seeds:
-        folders = {seed: Run(config, run.training(seed)).results for seed in config.seeds}
-        trainings_report.write(folders, run.results, Console())
+    folders = {number: one.results for number, one in run.trainings.items()}
+    if folders:
+        trainings_report.write(folders, run.results, Console(), differs_in=run.differs_in)
     else:
         reporting.write(run.results, Console())

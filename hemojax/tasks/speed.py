@@ -33,9 +33,9 @@ def speed(config: ConfigDict, workdir: Path) -> None:
     options = config.speed
     check_name(options.what, KINDS, "speed.what")
     for name in options.networks:
-        check_name(name, MODELS, "network")
+        check_name(name, MODELS, "speed.networks")
     for name in options.workloads:
-        check_name(name, networks.WORKLOADS, "workload")
+        check_name(name, networks.WORKLOADS, "speed.workloads")
     for name in options.dtypes:
         check_name(name, DTYPES, "speed.dtypes")
     with environment(SHARED):  # JAX takes its memory when it first meets the devices

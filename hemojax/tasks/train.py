@@ -8,7 +8,8 @@ from ml_collections import ConfigDict
 
 from hemojax import devices, results
 from hemojax.checks import checked
-from hemojax.data import loader, records
+from hemojax.data import loader, mask_targets, records
+from hemojax.data.case import SPLITS
 from hemojax.data.prepare import prepare
 from hemojax.errors import UserError
 from hemojax.network import Variables
@@ -27,11 +28,15 @@ def train(config: ConfigDict, workdir: Path) -> TrainedRun:
     """
     if config.seeds:
         raise UserError(f"--config.seeds={config.seeds}: only bench makes several trainings; name one --config.seed")
+    if config.data.fold < 0:
+        raise UserError("--config.data.fold=-1: only bench makes several trainings; name one fold")
     run = Run(checked(config), workdir)
     guard(run)
     reader = _prepared(run)
-    describe(run, records.about(run.records))
     data = run.config.data
+    index = pd.concat([records.read_index(reader.folder, split) for split in SPLITS])
+    mask_targets.check(index, data.masks.to_dict(), scored=config.task == "bench")
+    describe(run, records.about(run.records))
     loop.train(run, reader, _pretrained(run) if run.config.train.pretrain else loop.initial_variables(run.config))
     trained = loop.trained(run)
     infer = predict.build(trained.network)
@@ -74,6 +79,7 @@ def _pretrained(run: Run) -> Variables:
     """Of the run's network after its training on the phantom, slices of which are taken as large as they are."""
     config = run.config.copy_and_resolve_references()
     config.data.update(layout="phantom", root="", size=config.data.phantom.size)
+    config.data.update(patients="", patient_pattern="", folds=0, fold=0)  # which are the data set's
     config.train.epochs = config.train.pretrain_epochs
     before = Run(config, run.pretraining)
     loop.train(before, _prepared(before), loop.initial_variables(config))

@@ -15,8 +15,8 @@ from hemojax.data.reading import Reading
 from hemojax.errors import UserError
 
 
-def read(layout, root):
-    return list(LAYOUTS[layout](root, BHSD_SUBTYPES))
+def read(layout, root, **options):
+    return list(LAYOUTS[layout](root, BHSD_SUBTYPES, **options))
 
 
 def test_generic_labels_come_from_the_mask(tmp_path):
@@ -34,10 +34,14 @@ def test_generic_table_wins_over_the_mask(tmp_path):
     root = generic(tmp_path, cases=1)
     rows = {"patient": "p0", "slice": range(4), "hemorrhage_binary": [1, 1, 0, 0], "split": "val"}
     pd.DataFrame(rows).to_csv(root / "slices.csv", index=False)
-    (case,) = read("generic", root)
+    with pytest.raises(CaseError, match=r"2 slices of 1 of 1 scans .*p0 slice 0, 2; slices\.csv seems to be one slice"):
+        read("generic", root)
+    (case,) = read("generic", root, reading=Reading(contradictions="table"))
     assert case.split == "validation"
     assert case.labels[:, 0].tolist() == [1, 1, 0, 0]
-    assert case.labels[:, LABELS.index("IPH")].tolist() == [0, 1, 1, 0]
+    assert case.labels[:, LABELS.index("IPH")].tolist() == [0, 1, 0, 0]
+    (case,) = read("generic", root, reading=Reading(contradictions="mask"))
+    assert case.labels[:, 0].tolist() == [0, 1, 1, 0]
 
 
 def test_generic_boxes_stand_beside_the_mask(tmp_path):
@@ -59,11 +63,19 @@ def test_generic_boxes_stand_beside_the_mask(tmp_path):
     assert case.labels[:, LABELS.index("IPH")].tolist() == [0, 1, 1, 0]
 
 
-def test_generic_scan_without_mask_needs_labels(tmp_path):
-    root = generic(tmp_path, cases=1)
-    (root / "masks" / "p0.nii.gz").unlink()
-    with pytest.raises(CaseError, match=r"p0\.nii\.gz: slice 0 has neither a row in .*slices\.csv nor a mask"):
-        read("generic", root)
+def test_slices_that_nobody_knows_are_left_out_and_counted(tmp_path, capsys):
+    root = generic(tmp_path, cases=3)
+    for name in ("p0", "p1"):
+        (root / "masks" / f"{name}.nii.gz").unlink()
+    rows = {"patient": ["p1"] * 3 + ["p2"], "slice": [0, 1, 3, 1], "hemorrhage_binary": [1, None, "0.0", None]}
+    pd.DataFrame(rows).to_csv(root / "slices.csv", index=False)
+    p1, p2 = read("generic", root)
+    assert (p1.name, p1.slices.tolist(), p1.labels[:, 0].tolist()) == ("p1", [0, 3], [1, 0])
+    assert p1.hu.shape == p1.mask.shape == (24, 24, 2)
+    assert p2.labels[:, 0].tolist() == [0, 1, 1, 0]
+    said = capsys.readouterr().out
+    assert "6 slices of 2 scans have neither a label nor a mask and are left out: p0, p1" in said
+    assert "2 of 3 scans have no mask: p0, p1" in said
 
 
 @pytest.mark.parametrize("codes", ["LPS", "RAI", "PLS", "SLP", "AIR"])
@@ -92,7 +104,7 @@ def test_one_data_set_in_several_orders(tmp_path, codes):
     pd.DataFrame([row]).to_csv(root / "boxes.csv", index=False)
     labels = {"patient": "p0", "slice": [number], "hemorrhage_binary": [0]}
     pd.DataFrame(labels).to_csv(root / "slices.csv", index=False)
-    (case,) = read("generic", root)
+    (case,) = read("generic", root, reading=Reading(contradictions="table"))
     expected = turned(nib.Nifti1Image(box, scan.affine), "LPS")
     np.testing.assert_array_equal(in_target(case.mask, (BOXED,)), np.asanyarray(expected.dataobj) > 0)
     assert case.labels[:, 0].tolist() == [0, 0, 1, 0]
@@ -166,7 +178,10 @@ def test_hemorica_with_the_size_of_voxels(tmp_path):
     ann, bob = read("hemorica", root)
     assert bob.spacing == (0.45, 0.45, 5)
     assert np.isnan(ann.spacing).all()
-    for column, line in (([0.45, 0.5], "slices of patient bob differ in pixel_mm"), ("-1", "'-1' in the column pixel")):
+    for column, line in (
+        ([0.45, 0.5], "slices of patient bob differ in pixel_mm"),
+        ("-1", "'-1' in the column for 'pixel_mm'"),
+    ):
         table.assign(pixel_mm=column).to_csv(root / "val.csv", index=False)
         with pytest.raises(CaseError, match=line):
             read("hemorica", root)
@@ -230,7 +245,7 @@ def half_a_box(root):
     ("fault", "line"),
     [
         (box_outside, r"boxes\.csv: the box 4, 4, 8, 25 of slice 1 is not inside a scan of \(24, 24, 4\)"),
-        (half_a_box, r"boxes\.csv: is not a table of patient, slice, i0, j0, i1, j1"),
+        (half_a_box, r"boxes\.csv: has no column named i1"),
         (truncate, r"images/p1\.nii\.gz: cannot be read, copy it again"),
         (not_gzip, r"images/p1\.nii\.gz: cannot be read"),
         (empty_archive, r"images/p1\.nii\.gz: cannot be read"),
@@ -246,7 +261,7 @@ def half_a_box(root):
         (flat_voxels, r"images/p1\.nii\.gz: its affine has no inverse, its voxels are 0\.5 x 0\.5 x 0 mm"),
         (fractional_mask, r"masks/p1\.nii\.gz: the mask holds values that are not integers"),
         (flat_scan, r"images/p1\.nii\.gz: is not a volume: its shape is \(24, 24\)"),
-        (lonely_mask, r"masks/p1\.nii\.gz: has no scan .*images/p1\.nii\.gz beside it"),
+        (lonely_mask, r"masks: 1 masks match no scan: 'p1'; there are p0"),
     ],
 )
 def test_generic_faults(tmp_path, fault, line):
@@ -271,7 +286,10 @@ def test_empty_and_missing_folders(tmp_path):
     ("rows", "line"),
     [
         ({"patient": ["p0"], "slice": [0]}, "has no column named hemorrhage_binary"),
-        ({"patient": ["p0"], "slice": ["x"], "hemorrhage_binary": [1]}, "a slice number is not an integer"),
+        (
+            {"patient": ["p0"], "slice": ["x"], "hemorrhage_binary": [1]},
+            "line 2: 'x' in the column slice is no whole number",
+        ),
         ({"patient": ["p0"], "slice": [9], "hemorrhage_binary": [1]}, "p0 has 4 slices, not a slice 9"),
         ({"patient": ["p0"], "slice": [0], "hemorrhage_binary": ["maybe"]}, "'maybe' in the column for 'any'"),
         (
@@ -279,7 +297,7 @@ def test_empty_and_missing_folders(tmp_path):
             "slice 0 of patient p0 stands .* twice",
         ),
         (
-            {"patient": ["p0"] * 2, "slice": [0, 1], "hemorrhage_binary": [1, 0], "split": ["train", "test"]},
+            {"patient": ["p0"] * 2, "slice": [0, 1], "hemorrhage_binary": [0, 1], "split": ["train", "test"]},
             "patient p0 is in several splits: test, train",
         ),
     ],
@@ -294,8 +312,154 @@ def test_faults_of_the_table(tmp_path, rows, line):
 def test_hemorica_faults(tmp_path):
     root = hemorica(tmp_path)
     (root / "images" / "bob_4.npy").unlink()
-    with pytest.raises(CaseError, match=r"bob_4\.npy: no such file, though a table of labels names it"):
+    with pytest.raises(CaseError, match=r"images: 1 rows of the tables match no file: 'bob_4'; there are ann_3"):
         read("hemorica", root)
     np.save(root / "images" / "bob_4.npy", np.array([{"a": 1}], dtype=object))
     with pytest.raises(CaseError, match=r"bob_4\.npy: cannot be read"):
         read("hemorica", root)
+
+
+def rename(root, folder, old, new):
+    (root / folder / old).rename(root / folder / new)
+
+
+def test_files_and_patients_in_other_spellings_are_matched_and_said(tmp_path, capsys):
+    root = generic(tmp_path, cases=3)
+    rename(root, "images", "p0.nii.gz", "p0.NII.GZ")
+    rename(root, "masks", "p0.nii.gz", "P0_mask.nii.gz")
+    rename(root, "images", "p1.nii.gz", "José 01.nii.gz")
+    rename(root, "masks", "p1.nii.gz", "jose\u0301 1.nii.gz")
+    (root / "images" / "notes.doc").write_text("")
+    (root / "images" / ".DS_Store").write_text("")
+    (root / "old").mkdir()
+    table = "patient;slice;hemorrhage_binary;split;subject\nP0.nii;1,0;1;val;ann\nJosé 1;1;;;ann\n"
+    (root / "slices.csv").write_bytes(table.encode("utf-16"))
+    cases = {case.name: case for case in read("generic", root)}
+    assert [case.labels[:, 0].tolist() for case in cases.values()] == [[0, 1, 1, 0]] * 3
+    assert [cases[name].patient for name in ("p0", "José 01", "p2")] == ["ann", "ann", "p2"]
+    assert [cases[name].split for name in ("p0", "José 01", "p2")] == ["validation", None, None]
+    said = capsys.readouterr().out
+    for line in (
+        "masks: 1 masks are spelt otherwise than their files (a word for masks): 'P0_mask' is p0",
+        "slices.csv: 1 patients are spelt otherwise than their files (letter case): 'P0.nii' is p0",
+        "slices.csv: 2 scans have no split there and are dealt: José 01, p2",
+        "images: 1 are no .nii.gz or .nii files and not used: notes.doc",
+        f"{root}: not used: old",
+    ):
+        assert line in said
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "line"),
+    [
+        ("images", "p0.nii", "p0.nii.gz: p0.nii beside it has the same name|p0.nii.gz beside it has the same name"),
+        ("images", "p9.hdr", r"images: 1 are no .nii.gz files: p9\.hdr; convert them"),
+        ("masks", "p0.nrrd", r"masks: 1 are no .nii.gz files: p0\.nrrd"),
+        ("masks", "p0_seg.nii.gz", "'p0' and 'p0_seg' may both be p0"),
+        ("masks", "p77.nii.gz", "1 masks match no scan: 'p77'"),
+        ("", "Slices.CSV", "Slices.CSV: is not read; name it slices.csv"),
+    ],
+)
+def test_files_that_would_be_passed_over_are_refused(tmp_path, folder, name, line):
+    root = generic(tmp_path, cases=2)
+    (root / folder / name).write_bytes((root / "masks" / "p1.nii.gz").read_bytes())
+    with pytest.raises(CaseError, match=line):
+        read("generic", root)
+
+
+def test_slices_counted_from_one_are_recognised(tmp_path):
+    root = generic(tmp_path, cases=4, clean=(3,))
+    rows = [(f"p{n}", k + 1, 1) for n in range(3) for k in (1, 2)]
+    pd.DataFrame(rows, columns=["patient", "slice", "hemorrhage_binary"]).to_csv(root / "slices.csv", index=False)
+    with pytest.raises(CaseError, match=r"3 slices of 3 of 3 scans .*p0 slice 3; .*seems to count slices from 1"):
+        read("generic", root)
+    pd.DataFrame([("p0", 4, 0), ("p0", 1, 1)], columns=["patient", "slice", "hemorrhage_binary"]).to_csv(
+        root / "slices.csv", index=False
+    )
+    with pytest.raises(CaseError, match=r"line 2: p0 has 4 slices, not a slice 4; slices are counted from 0"):
+        read("generic", root)
+
+
+def test_rows_that_stand_there_twice_count_once(tmp_path, capsys):
+    root = generic(tmp_path, cases=1)
+    (root / "slices.csv").write_text("patient,slice,hemorrhage_binary,IPH\np0,1,yes,\np0,1.0,1,na\np0,0,,0\n")
+    (case,) = read("generic", root)
+    assert case.labels[:, 0].tolist() == [0, 1, 1, 0]
+    assert "1 rows stand there twice and count once: lines 3" in capsys.readouterr().out
+
+
+def test_what_follows_from_a_label(tmp_path):
+    root = generic(tmp_path, cases=1)
+    (root / "masks" / "p0.nii.gz").unlink()
+    (root / "slices.csv").write_text("patient,slice,hemorrhage_binary,IPH,SDH\np0,0,0,,\np0,1,,1,\np0,2,1,1,-1\n")
+    (case,) = read("generic", root)
+    assert case.slices.tolist() == [0, 1, 2]
+    assert case.labels[:, 0].tolist() == [0, 1, 1]
+    assert case.labels[:, LABELS.index("SDH")].tolist() == [0, -1, -1]
+    (root / "slices.csv").write_text("patient,slice,hemorrhage_binary,IPH\np0,0,0,1\n")
+    with pytest.raises(CaseError, match="line 2: names a subtype in a slice without haemorrhage"):
+        read("generic", root)
+
+
+def test_boxes_on_negative_slices_and_beside_the_mask(tmp_path):
+    root = generic(tmp_path, cases=2)
+    rows = "".join(f"p{n},{k + 1},4,4,12,14\n" for n in range(2) for k in (1, 2))
+    (root / "boxes.csv").write_text(f"patient,slice,i0,j0,i1,j1\n{rows}")
+    with pytest.raises(
+        CaseError, match=r"the boxes and the labels contradict .*boxes\.csv seems to count slices from 1"
+    ):
+        read("generic", root)
+    (root / "boxes.csv").write_text("patient,slice,i0,j0,i1,j1\np0,1,10,5,12,9\np1,1,10,5,12,9\n")
+    with pytest.raises(CaseError, match=r"2 of 2 boxes hold nothing .*; i and j seem to be exchanged"):
+        read("generic", root)
+
+
+def test_hemorica_files_in_other_spellings(tmp_path, capsys):
+    root = hemorica(tmp_path)
+    rename(root, "images", "ann_3.npy", "ANN_003.NPY")
+    rename(root, "masks", "ann_3.npy", "Ann_3_mask.npy")
+    np.save(root / "images" / "zoe_1.npy", np.zeros((16, 16)))
+    pd.DataFrame({"patient_name": ["ann"], "slice_number": [3], "hemorrhage_binary": [1], "ICH": [1]}).to_csv(
+        root / "all.csv", index=False
+    )
+    ann, bob = read("hemorica", root)
+    assert ann.mask.sum(axis=(0, 1)).tolist() == [18, 0]
+    assert ann.split == "train"
+    said = capsys.readouterr().out
+    assert "1 slices stand in no table and are left out: zoe_1" in said
+    assert "1 positive slices of 1 patients have no mask: bob" in said
+    assert bob.labels[:, 0].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (
+            lambda root: rename(root, "masks", "ann_3.npy", "annie_3.npy"),
+            r"1 masks match no slice in images/: 'annie_3'",
+        ),
+        (
+            lambda root: (root / "test.csv").write_text("patient_name,slice_number,hemorrhage_binary\nann,3,1\n"),
+            "patient ann is in several splits: test, train",
+        ),
+        (
+            lambda root: (root / "all.csv").write_text("patient_name,slice_number,hemorrhage_binary,ICH\nann,3,0,0\n"),
+            "all.csv line 2 and train.csv line 2 contradict each other on slice 3 of ann",
+        ),
+    ],
+)
+def test_hemorica_contradictions(tmp_path, change, line):
+    root = hemorica(tmp_path)
+    change(root)
+    with pytest.raises(CaseError, match=line):
+        read("hemorica", root)
+
+
+def test_hemorica_blank_labels(tmp_path, capsys):
+    root = hemorica(tmp_path)
+    for name in ("train.csv", "val.csv"):
+        table = pd.read_csv(root / name)
+        table.assign(hemorrhage_binary="", ICH="").to_csv(root / name, index=False)
+    (ann,) = read("hemorica", root)
+    assert (ann.name, ann.slices.tolist(), ann.labels[:, 0].tolist()) == ("ann", [3], [1])
+    assert "3 slices of 2 scans have neither a label nor a mask and are left out: ann, bob" in capsys.readouterr().out

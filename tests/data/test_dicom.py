@@ -28,6 +28,7 @@ from hemojax.data.dicom import headers
 from hemojax.data.dicom.pixels import AIR
 from hemojax.data.dicom.series import is_soft
 from hemojax.data.labels import BHSD_SUBTYPES
+from hemojax.data.reading import PLAIN
 
 HU = dicom_folders.hu()
 LARGE = dicom_folders.hu(2, 64, 48)
@@ -335,10 +336,13 @@ def test_the_layout(tmp_path):
         np.testing.assert_array_equal(case.mask, masks[case.name][:, ::-1])
         assert (case.axes, case.spacing) == ("LPS", pytest.approx((0.5, 0.6, 5)))
         assert case.labels[:, 0].tolist() == [0, 0, 1, 0, 0]
-    # A table by UID wins over the masks.
+    # A table by UID wins over the masks, if it is said so.
     rows = [{"SOPInstanceUID": uid, "hemorrhage_binary": int(place == ("p1", 4))} for uid, place in uids.items()]
     pd.DataFrame(rows).to_csv(tmp_path / "slices.csv", index=False)
-    labels = [case.labels[:, 0].tolist() for case in LAYOUTS["dicom"](tmp_path, BHSD_SUBTYPES)]
+    labels = [
+        case.labels[:, 0].tolist()
+        for case in LAYOUTS["dicom"](tmp_path, BHSD_SUBTYPES, PLAIN._replace(contradictions="table"))
+    ]
     assert labels == [[0] * 5, [0, 0, 0, 0, 1]]
     pd.DataFrame([*rows, {"SOPInstanceUID": "1.2.3", "hemorrhage_binary": 0}]).to_csv(
         tmp_path / "slices.csv", index=False

@@ -88,3 +88,10 @@ def test_a_scan_that_is_left_out_stands_in_the_runs_description(tmp_path, monkey
     with pytest.raises(Reached):
         train(config, tmp_path / "work")
     assert list(results.read_json(tmp_path / "work" / "results" / "run.json")["left_out"]) == ["p7"]
+
+
+def test_all_folds_are_for_bench(tmp_path):
+    config = defaults()
+    config.data.update(folds=3, fold=-1)
+    with pytest.raises(UserError, match=r"--config\.data\.fold=-1"):
+        train(config, tmp_path)

@@ -10,11 +10,14 @@ boxes.csv              as in the generic layout, in indices of dcm2niix's array
 from collections.abc import Mapping
 from pathlib import Path
 
-from hemojax.data import dicom, volume
+from nibabel import aff2axcodes
+
+from hemojax.data import dicom, orientation, volume
 from hemojax.data.case import CaseError
 from hemojax.data.datasets import generic
-from hemojax.data.dicom import Stack, headers
+from hemojax.data.dicom import Stack, headers, pixels
 from hemojax.data.listing import Listing
+from hemojax.data.orientation import Turn
 from hemojax.data.reading import PLAIN, Reading
 from hemojax.data.volume import Volume
 from hemojax.progress import say
@@ -31,7 +34,7 @@ def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]], reading: Reading 
     Raises:
         CaseError: with the path and the reason.
     """
-    return generic.cases(root, subtypes, reading, generic.Scans(_folders, _files, _read, _instances))
+    return generic.cases(root, subtypes, reading, generic.Scans(_folders, _files, _order, _read, _instances))
 
 
 def _folders(folder: Path) -> dict[str, Path]:
@@ -45,6 +48,11 @@ def _folders(folder: Path) -> dict[str, Path]:
 
 def _files(path: Path) -> tuple[Path, ...]:
     return tuple(headers.files(path))
+
+
+def _order(path: Path, _: str) -> tuple[Turn, int]:
+    stack, _notes = _stack(path)
+    return orientation.turn(aff2axcodes(pixels.affine(stack.planes))), len(stack.planes)
 
 
 def _read(path: Path, _: str) -> Volume:

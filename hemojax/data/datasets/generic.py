@@ -3,14 +3,18 @@
 images/<case>.nii.gz   HU
 masks/<case>.nii.gz    integers, 0 elsewhere (optional for a case whose labels stand in slices.csv)
 slices.csv             optional: patient, slice (0-based), hemorrhage_binary, and if known EPH, SDH, SAH, IPH, IVH,
-                       split (train, validation, test); a case's name is its patient's
+                       split (train, validation, test), subject; `patient` is the scan's name, and its patient's where
+                       no subject is named. A table with a column `case` names scans there, and patients in `patient`
 boxes.csv              optional: patient, slice, i0, j0, i1, j1: an expert's boxes in indices of the scan's array, the
                        upper ends exclusive; 256 among a mask target's integers stands for them
 
 A file may store its array in any order that its affine names. Slice numbers and boxes are those of the file: a slice is
 one across the body's axis, i and j are the two other axes of the array in their order.
+
+A blank label is not known: the mask decides; without a mask the slice is left out. See docs/data.md.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,48 +22,53 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int8, UInt16
 
+from hemojax.data import agreement, intensity, volume
 from hemojax.data import case as cases_
-from hemojax.data import intensity, volume
+from hemojax.data.agreement import Pair
 from hemojax.data.case import Case, CaseError
-from hemojax.data.datasets import label_table
-from hemojax.data.datasets.label_table import BOX
+from hemojax.data.datasets import folder as folder_
+from hemojax.data.datasets import label_table, matching
+from hemojax.data.datasets.csv_table import LINE, listed
+from hemojax.data.datasets.label_table import BOX, LABEL_COLUMNS
 from hemojax.data.labels import LABELS
-from hemojax.data.listing import Listing, Source
-from hemojax.data.orientation import CANONICAL
+from hemojax.data.listing import Listing, Source, refuse
+from hemojax.data.orientation import CANONICAL, Turn
 from hemojax.data.reading import PLAIN, Reading
 from hemojax.data.volume import Volume
+from hemojax.progress import say
 
 SUFFIXES = (".nii.gz", ".nii")
-COLUMNS = {
-    "patient": "patient",
-    "slice": "slice",
-    "SOPInstanceUID": "instance",
-    "hemorrhage_binary": "any",
-    "split": "split",
-} | {label: label for label in LABELS[1:]}
+USED = ("images", "masks", "slices.csv", "boxes.csv")
+COLUMNS = LABEL_COLUMNS | label_table.WHOSE | {"patient": "patient", "slice": "slice", "split": "split"}
+COLUMNS["sopinstanceuid"] = "instance"
+
+Labels = Int8[np.ndarray, "n 6"]
 
 
-def scans(folder: Path) -> dict[str, Path]:
-    """The NIfTI files of a folder by case name, in order; hidden files are passed over.
+class Tables(NamedTuple):
+    """What the tables of a folder say of each scan; None where there is no table."""
+
+    slices: dict[str, pd.DataFrame] | None
+    boxes: dict[str, pd.DataFrame] | None
+
+
+def scans(folder: Path, *, strict: bool = False) -> dict[str, Path]:
+    """The NIfTI files of a folder by case name, in order; hidden files are passed over, others too, but named.
+
+    Args:
+        folder: where they are.
+        strict: whether scans of another format are refused.
 
     Raises:
-        CaseError: the folder is missing or has none.
+        CaseError: the folder is missing or has none, or see `folder.files`.
     """
     if not folder.is_dir():
         raise CaseError(folder, "no such folder")
-    found = _nifti_files(folder)
+    found = folder_.files(folder, SUFFIXES, strict=strict)
     if not found:
         raise CaseError(folder, "holds no .nii.gz or .nii file")
-    return found
-
-
-def _nifti_files(folder: Path) -> dict[str, Path]:
-    found = {}
-    for path in sorted(folder.iterdir()):
-        suffix = next((s for s in SUFFIXES if path.name.endswith(s)), None)
-        if suffix and not path.name.startswith("."):
-            found[path.name.removesuffix(suffix)] = path
     return found
 
 
@@ -69,12 +78,15 @@ class Scans(NamedTuple):
     Attributes:
         find: the scans of a folder by case name.
         files: that a scan is read from.
-        read: a scan's volume, of an array in the order `axes` where the scan does not say it.
+        order: from the order of a scan's file to the canonical one, and how many slices it has; given the order `axes`
+            of arrays that do not say it.
+        read: its volume, likewise.
         instances: the case and the slice of every image that has a UID, for tables that name slices by it.
     """
 
     find: Callable[[Path], dict[str, Path]]
     files: Callable[[Path], tuple[Path, ...]]
+    order: Callable[[Path, str], tuple[Turn, int]]
     read: Callable[[Path, str], Volume]
     instances: Callable[[Mapping[str, Path]], dict[str, tuple[str, int]]]
 
@@ -87,11 +99,13 @@ def _without_uids(_: Mapping[str, Path]) -> dict[str, tuple[str, int]]:
     return {}
 
 
-NIFTI = Scans(scans, _itself, volume.read, _without_uids)
+NIFTI = Scans(partial(scans, strict=True), _itself, volume.order, volume.read, _without_uids)
 
 
 def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]], reading: Reading = PLAIN, how: Scans = NIFTI) -> Listing:
     """Cases of a folder in the generic layout, by name.
+
+    Labels are put together before any scan is read; slices of which none is known are left out, and counted.
 
     Args:
         root: the folder.
@@ -103,24 +117,142 @@ def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]], reading: Reading 
         CaseError: with the path and the reason; what concerns one case alone is raised when it is read.
     """
     images = how.find(root / "images")
-    masks = _nifti_files(root / "masks") if (root / "masks").is_dir() else {}
-    for name in masks.keys() - images.keys():
-        raise CaseError(masks[name], f"has no scan {root / 'images' / name}.nii.gz beside it")
-    table_path = root / "slices.csv"
-    table = label_table.read(table_path, COLUMNS, lambda: how.instances(images)) if table_path.exists() else None
-    boxes_path = root / "boxes.csv"
-    boxes = label_table.read_boxes(boxes_path) if boxes_path.exists() else None
-    rows_of, boxes_of = (label_table.by_patient(frame) for frame in (table, boxes))
+    folder_.say_unused(root, USED)
+    masks = _masks(root / "masks", images)
+    tables = _tables(root, images, how.instances)
+    labels, faults = _labels(root, images, masks, tables=tables, subtypes=subtypes, reading=reading, how=how)
     sources = {}
     for name, path in images.items():
-        mask = masks.get(name)
-        rows = None if table is None else rows_of.get(name, table[:0])
-        drawn = None if boxes is None else boxes_of.get(name, boxes[:0])
-        read = partial(_case, root, name, image=path, mask=mask, rows=rows, boxes=drawn, subtypes=subtypes)
-        files = how.files(path) if mask is None else (*how.files(path), mask)
-        said = f"{label_table.as_text(rows)} {label_table.as_text(drawn)}"
-        sources[name] = Source(files, said, partial(read, reading=reading, volume_of=how.read))
+        rows, boxes = ((part or {}).get(name) for part in tables)
+        files = how.files(path) if name not in masks else (*how.files(path), masks[name])
+        said = f"{label_table.as_text(rows)} {label_table.as_text(boxes)}"
+        if name in faults:
+            sources[name] = Source(files, said, partial(refuse, faults[name]))
+        elif (labels[name][:, 0] >= 0).any():
+            read = partial(_case, root, name, image=path, mask=masks.get(name), rows=rows, boxes=boxes)
+            read = partial(read, labels=labels[name], reading=reading, volume_of=how.read)
+            sources[name] = Source(files, f"{said} {labels[name].tolist()}", read)
     return Listing(sources)
+
+
+def _masks(folder: Path, images: Mapping[str, Path]) -> dict[str, Path]:
+    """The masks under their scans' names."""
+    files = folder_.files(folder, SUFFIXES) if folder.is_dir() else {}
+    scan_of = matching.match(folder, files, images, "masks")
+    number = Counter(scan_of.values())
+    twice = [name for name in files if number[scan_of[name]] > 1]
+    if twice:
+        raise CaseError(folder, f"several masks are of one scan: {listed(twice)}")
+    if files and len(files) < len(images):
+        bare = sorted(images.keys() - scan_of.values())
+        say(f"{folder}: {len(bare)} of {len(images)} scans have no mask: {listed(bare)}")
+    return {scan_of[name]: path for name, path in files.items()}
+
+
+def _tables(
+    root: Path, images: Mapping[str, Path], instances: Callable[[Mapping[str, Path]], dict[str, tuple[str, int]]]
+) -> Tables:
+    found: list[dict[str, pd.DataFrame] | None] = []
+    for name, key in (("slices.csv", ["patient", "slice"]), ("boxes.csv", ["patient", *BOX])):
+        path = root / name
+        if not path.exists():
+            found.append(None)
+            continue
+        if name == "slices.csv":
+            table = label_table.read(path, COLUMNS, instances=partial(instances, images))
+        else:
+            table = label_table.read_boxes(path)
+        table["patient"] = table["patient"].map(matching.match(path, table["patient"], images, "patients"))
+        found.append({str(scan): rows for scan, rows in label_table.once(path, table, key).groupby("patient")})
+    slices, boxes = found
+    if slices is not None:
+        path = root / "slices.csv"
+        bare = sorted(images.keys() - slices.keys())
+        if bare:
+            say(f"{path}: {len(bare)} of {len(images)} scans have no row: {listed(bare)}")
+        given = {scan for scan, rows in slices.items() if rows["split"].notna().any()}
+        if given and len(given) < len(images):
+            without = sorted(images.keys() - given)
+            say(f"{path}: {len(without)} scans have no split there and are dealt: {listed(without)}")
+    return Tables(slices, boxes)
+
+
+def _labels(
+    root: Path,
+    images: Mapping[str, Path],
+    masks: Mapping[str, Path],
+    *,
+    tables: Tables,
+    subtypes: Mapping[str, tuple[int, ...]],
+    reading: Reading,
+    how: Scans,
+) -> tuple[dict[str, Labels], dict[str, CaseError]]:
+    """The labels of every scan's slices, by their numbers in its file; and why those of others cannot be told.
+
+    Raises:
+        CaseError: a table names a slice that its scan does not have, or contradicts most masks.
+    """
+    drawn, given, placed = {}, {}, {}
+    faults: dict[str, CaseError] = {}
+    for name, path in images.items():
+        boxes = (tables.boxes or {}).get(name)
+        try:
+            mask, number = _own_mask(path, masks.get(name), reading, how)
+        except CaseError as error:
+            faults[name] = error
+            continue
+        if mask is None:
+            drawn[name] = np.full((number, len(LABELS)), -1, np.int8)
+        else:
+            drawn[name] = cases_.labels_from_mask(mask, subtypes, known=True)
+            if boxes is not None:
+                placed[name] = agreement.placed(mask, boxes[BOX].to_numpy(np.int64))
+        given[name] = np.full_like(drawn[name], -1)
+        if tables.slices and name in tables.slices:
+            rows = tables.slices[name]
+            _check_slices(root / "slices.csv", rows, number)
+            given[name][rows["slice"]] = rows[list(LABELS)].to_numpy(np.int8)
+    labels = label_table.together(root / "slices.csv", given, drawn, reading.contradictions)
+    if tables.boxes is not None:
+        readable = {name: rows for name, rows in tables.boxes.items() if name in labels}
+        _check_boxes(root / "boxes.csv", readable, labels, reading.contradictions)
+        agreement.check_placed(root / "boxes.csv", placed, reading.contradictions)
+    label_table.say_unknown(root, labels)
+    return labels, faults
+
+
+def _own_mask(
+    image: Path, mask: Path | None, reading: Reading, how: Scans
+) -> tuple[UInt16[np.ndarray, "_ _ n"] | None, int]:
+    """A scan's mask in the scan's own order, if it has one, and how many slices the scan has."""
+    turn, number = how.order(image, reading.axes)
+    if mask is None:
+        return None, number
+    drawn = volume.read(mask, reading.axes)
+    array = drawn.array
+    if reading.resample_masks or array.shape[2] != number:
+        array = volume.on_grid_of(how.read(image, reading.axes), mask, drawn, reading.resample_masks)
+    return turn.slices_last(turn.stored(cases_.check_mask(mask, array, array.shape))), number
+
+
+def _check_slices(path: Path, rows: pd.DataFrame, number: int) -> None:
+    outside = rows[(rows["slice"] < 0) | (rows["slice"] >= number)]
+    if len(outside):
+        line, name, at = outside.iloc[0][[LINE, "patient", "slice"]]
+        why = "; slices are counted from 0" if at == number and rows["slice"].min() > 0 else ""
+        raise CaseError(path, f"line {line}: {name} has {number} slices, not a slice {at}{why}")
+
+
+def _check_boxes(
+    path: Path, boxes: Mapping[str, pd.DataFrame], labels: Mapping[str, Labels], contradictions: str
+) -> None:
+    pairs = {}
+    for name, rows in boxes.items():
+        _check_slices(path, rows, len(labels[name]))
+        boxed = np.full(len(labels[name]), -1, np.int8)
+        boxed[rows["slice"]] = 1
+        pairs[name] = Pair(boxed, labels[name][:, 0])
+    agreement.check(path, pairs, what=("the boxes", "the labels"), choice=contradictions)
 
 
 def _case(
@@ -131,34 +263,26 @@ def _case(
     mask: Path | None,
     rows: pd.DataFrame | None,
     boxes: pd.DataFrame | None,
-    subtypes: Mapping[str, tuple[int, ...]],
+    labels: Labels,
     reading: Reading,
     volume_of: Callable[[Path, str], Volume],
 ) -> Case:
-    """One case from its files and its rows of the tables, which are None where the data set has no such table."""
-    table_path = root / "slices.csv"
+    """One case from its files, its rows of the tables, and its labels by the numbers of its slices."""
     scan = volume_of(image, reading.axes)
     hu, numbers = intensity.to_hu(image, scan.array, reading.intensity), scan.numbers
+    drawn = np.zeros(hu.shape, np.uint16)
     if mask is not None:
         array = volume.on_grid_of(scan, mask, volume.read(mask, reading.axes), reading.resample_masks)
         drawn = cases_.check_mask(mask, array, hu.shape)
-    else:
-        drawn = np.zeros(hu.shape, np.uint16)
-    labels = cases_.labels_from_mask(drawn, subtypes, known=mask is not None)
-    split = None
+    split, patient = None, name
     if rows is not None:
-        split = label_table.split_of(table_path, rows)
-        outside = rows[(rows["slice"] < 0) | (rows["slice"] >= hu.shape[2])]
-        if len(outside):
-            raise CaseError(table_path, f"{name} has {hu.shape[2]} slices, not a slice {outside['slice'].iloc[0]}")
-        given = rows[list(LABELS)].to_numpy(np.int8)
-        at = numbers[rows["slice"].to_numpy()]
-        labels[at] = np.where(given >= 0, given, labels[at])
-    if (labels[:, 0] < 0).any():
-        bare = int(numbers[labels[:, 0] < 0].min())
-        raise CaseError(image, f"slice {bare} has neither a row in {table_path} nor a mask")
+        split = label_table.split_of(root / "slices.csv", rows)
+        patient = label_table.subject_of(root / "slices.csv", rows, otherwise=name)
     if boxes is not None:
         none = np.zeros(scan.own_shape, np.uint16)
         own = cases_.add_boxes(root / "boxes.csv", none, boxes[BOX].to_numpy(np.int64))
         drawn = drawn + scan.from_own(own)
-    return Case(name, name, split, hu, drawn, labels, numbers, CANONICAL, scan.spacing, scan.cosines)
+    kept = np.flatnonzero(labels[numbers, 0] >= 0)
+    labels, numbers = labels[numbers[kept]], numbers[kept]
+    at = (Ellipsis, kept)
+    return Case(name, patient, split, hu[at], drawn[at], labels, numbers, CANONICAL, scan.spacing, scan.cosines)

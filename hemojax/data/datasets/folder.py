@@ -1,0 +1,68 @@
+"""The files of a folder that a layout reads, and a word about all others."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hemojax.data.case import CaseError
+from hemojax.data.datasets.csv_table import listed
+from hemojax.progress import say
+
+_OTHERS = "nii.gz nii hdr img mha mhd nrrd nhdr mgz mnc npy npz ima dcm dicom nii.bz2 nii.xz nii.zst nii.zip mif"
+SCANS = tuple(f".{ending}" for ending in _OTHERS.split())
+"""Endings of files that may hold scans or masks."""
+
+
+def files(folder: Path, endings: Sequence[str], *, strict: bool = True) -> dict[str, Path]:
+    """The files with one of these endings, which may be in capitals, by name without it, in order.
+
+    Hidden files are passed over. Others are named, and not used.
+
+    Args:
+        folder: where they are.
+        endings: in small letters; the first one that fits counts.
+        strict: whether scans with another ending are refused.
+
+    Raises:
+        CaseError: the folder holds scans with another ending, or two files of one name.
+    """
+    found: dict[str, Path] = {}
+    others = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        ending = next((e for e in endings if path.name.lower().endswith(e)), None)
+        if ending is None or (strict and not path.is_file()):
+            others.append(path.name)
+            continue
+        name = path.name[: -len(ending)]
+        if name in found:
+            raise CaseError(path, f"{found[name].name} beside it has the same name; remove one of them")
+        found[name] = path
+    unread = [name for name in others if name.lower().endswith(SCANS)]
+    if unread and strict:
+        raise CaseError(folder, f"{len(unread)} are no {endings[0]} files: {listed(unread)}; convert them or move them")
+    if others:
+        say(f"{folder}: {len(others)} are no {' or '.join(endings)} files and not used: {listed(others)}")
+    return found
+
+
+def say_unused(root: Path, used: Sequence[str]) -> None:
+    """Name what lies in a data set's folder beside what its layout uses; documents are passed over.
+
+    Raises:
+        CaseError: a name differs from one that is used in letter case alone.
+    """
+    others = []
+    for path in sorted(root.iterdir()):
+        if (
+            path.name in used
+            or path.name.startswith(".")
+            or path.suffix.lower() in (".md", ".txt", ".pdf", ".html", ".json")
+        ):
+            continue
+        near = [name for name in used if name.lower() == path.name.lower()]
+        if near:
+            raise CaseError(path, f"is not read; name it {near[0]}")
+        others.append(path.name)
+    if others:
+        say(f"{root}: not used: {listed(others)}")

@@ -1,0 +1,51 @@
+"""Whose a scan is."""
+
+import pytest
+from data.made_cases import made
+
+from hemojax.data.listing import of_cases
+from hemojax.data.patients import Patients
+from hemojax.errors import UserError
+
+
+def named(cases, table="", pattern=""):
+    listing = Patients(str(table), pattern).of(of_cases(cases))
+    found = [(case.name, case.patient, case.split) for case in listing]
+    listing.finish({name: patient for name, patient, _ in found})
+    return found
+
+
+def test_a_pattern_names_the_patient(capsys):
+    found = named([made("p0_a"), made("p0_b"), made("p1_a")], pattern=r"^(.*)_[ab]$")
+    assert found == [("p0_a", "p0", None), ("p0_b", "p0", None), ("p1_a", "p1", None)]
+    assert "3 scans of 2 patients; with several scans: p0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("header", ["case,patient,split", "patient,subject,split", "scan,subject_id,split"])
+def test_a_table_names_patient_and_split(tmp_path, header):
+    path = tmp_path / "patients.csv"
+    path.write_text(f"{header}\n1.nii.gz,ann,val\n002,ann,\n003,NA,nan\n")
+    assert named([made("001"), made("002"), made("003")], path) == [
+        ("001", "ann", "validation"),
+        ("002", "ann", None),
+        ("003", "003", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "pattern", "line"),
+    [
+        ("x,ann,\n", "", "1 rows name no scan: x"),
+        ("001,ann,\n1,bob,\n", "", "1 rows name no scan: 1"),
+        ("001,ann,test\n", "", "001 is in split test there, and in train in the data set"),
+        ("001,ann,\n", r"\d+", "scan 001 is said to be of several patients: 001, ann"),
+        ("001,ann,\n002,Ann,\n", "", "patients 'ann' and 'Ann' may be one"),
+        ("001,ann,\n", "x", "finds no patient in '001'"),
+        ("001,ann,\n001,bob,\n", "", "patient 001 stands there twice, and differs: lines 2, 3"),
+    ],
+)
+def test_contradictions_are_refused(tmp_path, rows, pattern, line):
+    path = tmp_path / "patients.csv"
+    path.write_text(f"case,patient,split\n{rows}")
+    with pytest.raises(UserError, match=line):
+        named([made("001", split="train"), made("002")], path, pattern)
