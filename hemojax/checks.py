@@ -46,6 +46,8 @@ def checked(config: ConfigDict) -> ConfigDict:
     for section in (cam, *(section for section in cam.values() if isinstance(section, ConfigDict))):
         section.stages = tuple(dict.fromkeys(map(network.resolve, section.stages)))
     engine.build(network, cam.methods, cam.stages, seeds=cam.random_seeds, chunk=cam.chunk)
+    if config.eval.student and config.data.size % 2:
+        raise UserError(f"--config.data.size={config.data.size}: a student (eval.student) needs an even side")
     targets.resolve(cam.target, tuple(config.data.labels))
     if config.train.log_steps < 1:
         raise UserError(f"--config.train.log_steps={config.train.log_steps}: give a number of steps, 1 or more")

@@ -23,7 +23,7 @@ FREE_OPTIONS = ("data.masks.", "data.device_share", "train.log_steps")
 ADDED = {
     "train": {"sampling": "uniform", "pretrain": "", "pretrain_epochs": 12},
     "cam": {"registration": False},
-    "eval": {"refine": (), "fuse": 0},
+    "eval": {"refine": (), "fuse": 0, "student": 0},
 }
 """Options that the runs of earlier versions do not name, and what these did."""
 
