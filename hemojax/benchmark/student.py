@@ -130,7 +130,7 @@ class Student:
 
     def logits(self, params: PyTree, variables: Variables, images: Images) -> Maps:
         """Of each pixel."""
-        apply: Callable[..., Maps] = self.decoder.apply
+        apply: Any = self.decoder.apply  # linen says that it may give a tuple
         return apply(params, self.features(variables, images), images)
 
     def draw(self, params: PyTree) -> Draw:
