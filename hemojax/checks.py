@@ -73,6 +73,8 @@ def checked(config: ConfigDict) -> ConfigDict:
         with _naming(f"{name}.stages"):
             section.stages = tuple(dict.fromkeys(map(network.resolve, section.stages)))
     engine.build(network, cam.methods, cam.stages, seeds=cam.random_seeds, chunk=cam.chunk)
+    if config.eval.student and config.data.size % 2:
+        raise UserError(f"--config.data.size={config.data.size}: a student (eval.student) needs an even side")
     with _naming("cam.target"):
         targets.resolve(cam.target, tuple(config.data.labels))
     if config.train.batch % jax.device_count():

@@ -124,6 +124,7 @@ def defaults() -> ConfigDict:
     evaluation.size = 192  # side of the grid on which pixels are counted
     evaluation.refine = ("pamr",)  # refinements of every map, each a row of its own (hemojax.cam.refinement); (): none
     evaluation.fuse = 0  # of how many maps at most one is fused, chosen one by one on validation; 0: none is
+    evaluation.student = 0  # rounds in which a small decoder learns the best map (hemojax.benchmark.student); 0: none
     evaluation.gallery = 3  # slices of each kind (typical, best, worst) in the gallery
     evaluation.protocol = "hemojax"  # or hemorica_paper: t = 0.5, on TP + FP + FN slices
     evaluation.sanity = ConfigDict({"slices": 16})  # of which maps of a randomised network are made; 0: none

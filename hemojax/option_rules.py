@@ -177,6 +177,7 @@ RULES = {
     "eval.size": whole(16, 8192),
     "eval.refine": names("('pamr',), or () for none"),
     "eval.fuse": whole(0),
+    "eval.student": whole(0),
     "eval.gallery": whole(0),
     "eval.protocol": WORD,
     "eval.sanity.slices": whole(0),

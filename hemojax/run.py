@@ -39,7 +39,7 @@ ADDED = {
     "model": {"local_stage": "", "local_pooling": "lse"},
     "train": {"sampling": "uniform", "erasing": 0.0, "erasing_stage": "", "pretrain": "", "pretrain_epochs": 12},
     "cam": {"registration": False, "mirrored": ()},
-    "eval": {"refine": (), "fuse": 0},
+    "eval": {"refine": (), "fuse": 0, "student": 0},
 }
 """Options that the runs of earlier versions do not name, and what these did."""
 

@@ -22,7 +22,17 @@ GROUND = {
 }
 """Modules outside of the rooms that every room may import."""
 ALLOWED = {
-    "benchmark": {"cam", "data", "metrics", "models.staged", "statistics", "training", "results", "run"},
+    "benchmark": {
+        "cam",
+        "data",
+        "metrics",
+        "models.layers",
+        "models.staged",
+        "statistics",
+        "training",
+        "results",
+        "run",
+    },
     "cam": {"models.layers"},
     "data": {"metrics.ratio"},
     "metrics": {"data.midline"},

@@ -1,4 +1,4 @@
-"""The maps of a run at full size, where pixels are counted: single and fused, raw and refined, and the baselines'."""
+"""The maps of a run at full size, where pixels are counted: single, fused and the student's, and the baselines'."""
 
 import dataclasses
 import functools
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float
 
-from hemojax.benchmark import baselines, fusion, ground_truth, stored_maps
+from hemojax.benchmark import baselines, fusion, ground_truth, stored_maps, student
 from hemojax.benchmark.explained import Explained
 from hemojax.benchmark.stored_maps import MapBatch
 from hemojax.cam import refinement
@@ -29,6 +29,7 @@ def batches(run: Run, explained: Explained) -> Iterator[MapBatch]:
     """All maps of a run, a batch and stage at a time, in the order of the functions below."""
     yield from single(run, explained)
     yield from fused(run, explained)
+    yield from taught(run, explained)
 
 
 def single(run: Run, explained: Explained) -> Iterator[MapBatch]:
@@ -42,6 +43,11 @@ def fused(run: Run, explained: Explained) -> Iterator[MapBatch]:
     yield from _with_refined(run, fusion.batches(run, explained))
 
 
+def taught(run: Run, explained: Explained) -> Iterator[MapBatch]:
+    """What the student draws, raw and refined; nothing where none is asked for."""
+    yield from _with_refined(run, student.batches(run, explained))
+
+
 def _with_refined(run: Run, batches: Iterator[MapBatch]) -> Iterator[MapBatch]:
     of_slice = ground_truth.Slices(run)
     for batch in batches:
@@ -52,7 +58,7 @@ def _with_refined(run: Run, batches: Iterator[MapBatch]) -> Iterator[MapBatch]:
 
 def steps(run: Run, explained: Explained) -> int:
     """How many slices the batches of `batches` hold together."""
-    return steps_of_single(run, explained) + steps_of_fused(run, explained)
+    return steps_of_single(run, explained) + steps_of_fused(run, explained) + steps_of_taught(run, explained)
 
 
 def steps_of_single(run: Run, explained: Explained) -> int:
@@ -65,6 +71,11 @@ def steps_of_single(run: Run, explained: Explained) -> int:
 def steps_of_fused(run: Run, explained: Explained) -> int:
     """The same of `fused`."""
     return len(explained.slices) * (1 + len(run.config.eval.refine)) * bool(fusion.recipes(run))
+
+
+def steps_of_taught(run: Run, explained: Explained) -> int:
+    """The same of `taught`."""
+    return len(explained.slices) * (1 + len(run.config.eval.refine)) * bool(run.config.eval.student)
 
 
 def _baselines(run: Run, slices: pd.DataFrame) -> Iterator[MapBatch]:
@@ -117,8 +128,9 @@ def heat_of(
     run: Run, explained: Explained, *, stage: str, method: str, seed: int = 0
 ) -> Iterator[tuple[str, int, Float[np.ndarray, "s s"]]]:
     """Case, slice and full-size heat map of every slice that this method explained at this stage."""
+    made = {fusion.FUSED: fused, student.STUDENT: taught}
     singles = _with_refined(run, stored_maps.read(run, explained))
-    for batch in fused(run, explained) if stage == fusion.FUSED else singles:
+    for batch in made[stage](run, explained) if stage in made else singles:
         if batch.stage == stage and (method, seed) in batch.names:
             maps = each_slice(lambda at, maps: np.asarray(maps[0]), batch.only((method, seed)), run.config.eval.size)
             yield from zip(batch.rows["case"], batch.rows["slice"], maps, strict=True)

@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Array, Bool, Float, Float32, Int32
 from ml_collections import ConfigDict
 
-from hemojax.benchmark import box_scoring, full_maps, fusion, ground_truth, row_keys
+from hemojax.benchmark import box_scoring, full_maps, fusion, ground_truth, row_keys, student
 from hemojax.benchmark.explained import Explained
 from hemojax.benchmark.stored_maps import MapBatch
 from hemojax.compilation import Program
@@ -63,9 +63,10 @@ class Pixels(NamedTuple):
 
 
 def score(run: Run, explained: Explained) -> Scores:
-    """The tables of all maps of a run, of those fused of them, and of the baselines that need no network.
+    """The tables of all maps of a run, of those fused of them, of the student's, and of the baselines.
 
-    What is fused is chosen by the scores of the others (see `fusion.choose`).
+    What is fused, and what the student learns, is chosen by the scores of the others (see `fusion.choose` and
+    `student.teach`).
 
     Args:
         run: the run, whose maps are there.
@@ -73,13 +74,17 @@ def score(run: Run, explained: Explained) -> Scores:
     """
     of_slice = ground_truth.Slices(run)
     steps = full_maps.steps_of_single(run, explained)
-    counts, maps, levels = _of_maps(run, of_slice, lambda: full_maps.single(run, explained), steps)
+    tables = [_of_maps(run, of_slice, lambda: full_maps.single(run, explained), steps)]
+    counts = tables[0][0]
     fusion.choose(run, explained, counts)
     if fusion.recipes(run):
         steps = full_maps.steps_of_fused(run, explained)
-        fused = _of_maps(run, of_slice, lambda: full_maps.fused(run, explained), steps)
-        both = zip((counts, maps, levels), fused, strict=True)
-        counts, maps, levels = (pd.concat(tables, ignore_index=True) for tables in both)
+        tables.append(_of_maps(run, of_slice, lambda: full_maps.fused(run, explained), steps))
+    student.teach(run, explained, counts)
+    if run.config.eval.student:
+        steps = full_maps.steps_of_taught(run, explained)
+        tables.append(_of_maps(run, of_slice, lambda: full_maps.taught(run, explained), steps))
+    counts, maps, levels = (pd.concat(parts, ignore_index=True) for parts in zip(*tables, strict=True))
     return Scores(counts, maps, levels, ground_truth.lesions(run, explained, of_slice))
 
 

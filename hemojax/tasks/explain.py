@@ -17,7 +17,7 @@ from scipy import special
 
 from hemojax import devices, results
 from hemojax.batches import in_batches
-from hemojax.benchmark import explained, fusion, stored_maps
+from hemojax.benchmark import explained, fusion, stored_maps, student
 from hemojax.cam import postprocess, random, refinement, targets
 from hemojax.checks import sized
 from hemojax.data import case, dicom, grey, hounsfield, intensity, reading, volume
@@ -218,7 +218,7 @@ def choose(options: ConfigDict, run: Run) -> Choice:
             not have; or nothing was chosen yet.
     """
     stage = options.stage
-    if stage != fusion.FUSED:
+    if stage not in (fusion.FUSED, student.STUDENT):
         stage = stage and create_network(run.config).resolve(stage)
     if options.method and stage and options.threshold >= 0:
         return Choice(options.method, stage, options.threshold)
@@ -247,25 +247,35 @@ def build(run: TrainedRun, choice: Choice, *, batch: int, chunk: int) -> Callabl
     batch = devices.whole_batch(batch)
     data, variables, infer = run.config.data, run.variables, predict.build(run.network)
     method, refined_by = refinement.parts(choice.method)
-    cells: Sequence[fusion.Cell] = ((choice.stage, method),)
-    if choice.stage == fusion.FUSED:
+    fused, taught = choice.stage == fusion.FUSED, choice.stage == student.STUDENT
+    cells: Sequence[fusion.Cell] = () if taught else ((choice.stage, method),)
+    if fused:
         check_name(method, fusion.recipes(run), "fused map")
         cells = fusion.recipes(run)[method]
-    stages, methods = (tuple(dict.fromkeys(names)) for names in zip(*cells, strict=True))
+    methods, stages = (tuple(dict.fromkeys(cell[at] for cell in cells)) for at in (1, 0))
     maps = explained.program(run, methods, stages, seeds=1, chunk=chunk, mesh=mesh)
+    if taught:
+        check_name(method, (student.STUDENT,), "method")
+    students = student.stored(run) if taught else None
     full_size = jax.jit(postprocess.full_heat, static_argnums=(1, 2))
     fuse, refine = (jax.jit(function, static_argnums=0) for function in (fusion.fuse, refinement.refine))
 
     def drawn(heats: list[Array], hu: Int16[np.ndarray, "height width"], side: int) -> Float[Array, "s s"]:
-        """Fused and refined on the grid on which that was chosen; a single raw map on the scan's own."""
-        fused = choice.stage == fusion.FUSED
-        size = run.config.eval.size if fused or refined_by else side
+        """Fused, taught and refined on the grid on which that was chosen; a single raw map on the scan's own."""
+        size = run.config.eval.size if fused or taught or refined_by else side
         shifts = [stored_maps.shift(run, run.network, len(heat)) for heat in heats]
-        full = jnp.stack([full_size(heat, (size, size), shift) for heat, shift in zip(heats, shifts, strict=True)])
+        full = jnp.stack(
+            [
+                heat if taught else full_size(heat, (size, size), shift)
+                for heat, shift in zip(heats, shifts, strict=True)
+            ]
+        )
         if fused:
             full = fuse(method, full)[None]
         if refined_by:
             full = refine(refined_by, full, jnp.asarray(hounsfield.guide(hounsfield.resize_hu(hu, size))))
+        if taught:  # a probability, which is not scaled
+            return postprocess.resize(full[0], (side, side))
         return full[0] if size == side else full_size(full[0], (side, side))
 
     def find(scan: Scan) -> Found:
@@ -279,9 +289,12 @@ def build(run: TrainedRun, choice: Choice, *, batch: int, chunk: int) -> Callabl
         identities = np.array([random.identity(scan.name, n) for n in range(hu.shape[2])])
         for places, n in in_batches(len(positive), batch):
             at = positive[places]
-            explanation = maps(variables, images[at], targets.predicted(logits[at]), identities[at])
-            found = [explanation.maps[cell] for cell in cells]
-            found = [part.reshape(batch, *part.shape[-2:]) for part in found]
+            if students:
+                found = [students(images[at])]
+            else:
+                explanation = maps(variables, images[at], targets.predicted(logits[at]), identities[at])
+                found = [explanation.maps[cell] for cell in cells]
+                found = [part.reshape(batch, *part.shape[-2:]) for part in found]
             for k in range(n):
                 full = np.asarray(drawn([part[k] for part in found], hu[..., at[k]], side), np.float32)
                 heat[..., at[k]] = hounsfield.crop_square(full, hu.shape[:2])
