@@ -230,7 +230,7 @@ def test_a_mistake_on_the_command_line_ends_in_one_line(tmp_path, option, line):
     assert line in done.stderr
     assert "Traceback" not in done.stderr
     assert len([text for text in done.stderr.splitlines() if text.startswith("hemojax: ")]) == 1
-    assert not list(tmp_path.rglob("*.*"))
+    assert {path.name for path in tmp_path.rglob("*.*")} <= {".lock"}
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_a_mistake_on_the_command_line_ends_in_one_line(tmp_path, option, line):
         ("model", "dtype", "bfloat", "did you mean 'bfloat16'?"),
         ("train", "optimizer", "adm", "did you mean 'adam'?"),
         ("train", "log_steps", 0, "--config.train.log_steps=0"),
-        ("data", "layout", "genric", "did you mean 'generic'? There are generic, hemorica, phantom"),
+        ("data", "layout", "genric", "did you mean 'generic'?"),
     ],
 )
 def test_a_mistaken_name_is_refused_before_any_work(tmp_path, section, option, value, line):
