@@ -12,6 +12,7 @@ from hemojax.cam.refinement import REFINEMENTS
 from hemojax.cam.registry import METHODS
 from hemojax.data import grey, hounsfield, reading
 from hemojax.data.datasets import LAYOUTS
+from hemojax.data.datasets.recognition import AUTO
 from hemojax.data.labels import LABELS
 from hemojax.errors import UserError, check_name
 from hemojax.models import MODELS, pretrained
@@ -33,7 +34,7 @@ def checked(config: ConfigDict) -> ConfigDict:
         UserError: something in it is unknown (names the option or the nearest name), or the weights are missing.
     """
     option_rules.check(config)
-    check_name(config.data.layout, (*LAYOUTS, "phantom"), "data.layout")
+    check_name(config.data.layout, (*LAYOUTS, AUTO, "phantom"), "data.layout")
     for option in ("labels", "stratify"):
         for label in config.data[option]:
             check_name(label, LABELS, f"data.{option}")

@@ -22,7 +22,8 @@ def defaults() -> ConfigDict:
     config.seeds = ()  # of bench and report: as many trainings, in folders of their own, and a report over all of them
 
     data = config.data = ConfigDict()
-    data.layout = "generic"  # generic | hemorica | dicom | phantom
+    # generic | hemorica | dicom | bhsd | physionet | instance | seg_cq500 | rsna | phantom | auto: by what lies there
+    data.layout = "generic"
     data.root = ""  # folder of the data set; a phantom is generated there (default: in the workdir)
     data.on_error = "stop"  # at a scan that cannot be read | skip: leave it out, and say so in the report
     data.labels = ("any",)  # a logit each: any, or EPH, SDH, SAH, IPH, IVH

@@ -5,7 +5,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from hemojax.data import grey, origins, reading, records
-from hemojax.data.datasets import LAYOUTS
+from hemojax.data.datasets import LAYOUTS, WITHOUT_MASKS, recognition
 from hemojax.data.patients import Patients
 from hemojax.data.phantom.dataset import write_phantom
 from hemojax.errors import UserError, check_name
@@ -26,18 +26,21 @@ def prepare(config: ConfigDict, folder: Path) -> None:
         UserError: the layout is unknown, the folder is not given, or a case is not usable.
     """
     data = config.data
-    check_name(data.layout, (*LAYOUTS, "phantom"), "layout")
+    check_name(data.layout, (*LAYOUTS, recognition.AUTO, "phantom"), "layout")
     root = Path(data.root) if data.root else folder.with_name("phantom")
     if data.layout == "phantom":
         say(f"phantom of {data.phantom.cases} cases in {root}")
         write_phantom(root, **data.phantom)
     elif not data.root:
         raise UserError("name the folder of the data set: --config.data.root=FOLDER")
-    listed = LAYOUTS["generic" if data.layout == "phantom" else data.layout]
+    layout = _layout(data.layout, root, folder)
+    if layout in WITHOUT_MASKS and config.task == "bench":
+        raise UserError(f"{root}: the data set {layout} has no masks, maps cannot be scored: set --config.task=train")
+    listed = LAYOUTS["generic" if layout == "phantom" else layout]
     subtypes = {name: tuple(values) for name, values in data.subtypes.items()}
     how, patients = reading.of_config(data), Patients(data.patients, data.patient_pattern)
     fingerprint = {
-        "layout": data.layout,
+        "layout": layout,
         "root": str(root.resolve()),
         "subtypes": subtypes,
         "reading": how._asdict(),
@@ -58,3 +61,10 @@ def prepare(config: ConfigDict, folder: Path) -> None:
     for fault in records.left_out(folder).values():
         say(f"left out: {fault}")
     grey.prepare(folder, data)
+
+
+def _layout(name: str, root: Path, folder: Path) -> str:
+    """The layout of that name; the one that is recognised, or of the records if the data set is gone."""
+    if name != recognition.AUTO:
+        return name
+    return (not root.exists() and records.layout(folder)) or recognition.recognised(root)

@@ -49,6 +49,11 @@ def stand(folder: Path, fingerprint: Mapping[str, Any], tree: str | None, *, ski
     return known and (skip or not left_out(folder))
 
 
+def layout(folder: Path) -> str:
+    """The layout of the data set that the folder's records are of; "" where there are none."""
+    return str(_read(folder / "fingerprint.json").get("layout", ""))
+
+
 def remember(folder: Path, tree: str) -> None:
     """Note that the records are those of a data set whose files stand so, for `stand`."""
     _write(folder / "tree.json", {"tree": tree})

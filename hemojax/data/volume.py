@@ -127,6 +127,25 @@ def read(path: Path, axes: str = "") -> Volume:
     return canonical(path, array, affine_mm(path, image, axes))
 
 
+def read_like(path: Path, scan: Path, axes: str = "") -> Volume:
+    """The volume of a mask whose voxels are those of a scan one by one, whatever its own affine says.
+
+    Args:
+        path: of the mask.
+        scan: of the scan's file, whose affine counts.
+        axes: see `read`.
+
+    Raises:
+        CaseError: the two arrays have not the same shape; see `read`.
+    """
+    array, _ = read_nifti(path)
+    with _naming(scan):
+        image = _opened(scan)
+    if array.shape != image.shape[:3]:
+        raise CaseError(path, f"the mask's shape {_by(array.shape)} is not the scan's {_by(image.shape)}")
+    return canonical(path, array, affine_mm(scan, image, axes))
+
+
 def affine_mm(path: Path, image: nib.Nifti1Image, axes: str = "") -> Float[np.ndarray, "4 4"]:
     """From the indices of a file's array to mm: the sform, else the qform, else the pixels' sizes in the order `axes`.
 

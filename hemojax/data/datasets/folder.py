@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from hemojax.data.case import CaseError
 from hemojax.data.datasets.csv_table import listed
@@ -66,3 +67,38 @@ def say_unused(root: Path, used: Sequence[str]) -> None:
         others.append(path.name)
     if others:
         say(f"{root}: not used: {listed(others)}")
+
+
+class Place(NamedTuple):
+    """Where a published data set lies: in the folder itself, or in one in it, as its archive is unpacked.
+
+    Attributes:
+        needed: what must be there.
+        inner: folders in which it may be, relative to the one that the user names.
+    """
+
+    needed: tuple[str, ...]
+    inner: tuple[str, ...]
+
+    def find(self, root: Path) -> Path | None:
+        """The folder in which all that is needed lies, or None."""
+        places = (root, *(root / name for name in self.inner))
+        return next((place for place in places if all((place / name).exists() for name in self.needed)), None)
+
+    def home(self, root: Path) -> Path:
+        """The folder in which all that is needed lies.
+
+        Raises:
+            CaseError: there is none; names what is there.
+        """
+        found = self.find(root)
+        if found is None:
+            raise CaseError(root, f"has no {' and '.join(self.needed)}; {there(root)}")
+        return found
+
+
+def there(root: Path) -> str:
+    """What lies in a folder, in words."""
+    if not root.is_dir():
+        return "no such folder"
+    return f"there are {listed(sorted(path.name for path in root.iterdir() if path.name[0] != '.')) or 'no files'}"

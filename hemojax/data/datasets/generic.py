@@ -29,7 +29,7 @@ from hemojax.data import case as cases_
 from hemojax.data.agreement import Pair
 from hemojax.data.case import Case, CaseError
 from hemojax.data.datasets import folder as folder_
-from hemojax.data.datasets import label_table, matching
+from hemojax.data.datasets import label_table, mask_files, matching
 from hemojax.data.datasets.csv_table import LINE, listed
 from hemojax.data.datasets.label_table import BOX, LABEL_COLUMNS
 from hemojax.data.labels import LABELS
@@ -48,10 +48,26 @@ Labels = Int8[np.ndarray, "n 6"]
 
 
 class Tables(NamedTuple):
-    """What the tables of a folder say of each scan; None where there is no table."""
+    """What the tables of a folder say of each scan; None where there is no table.
+
+    Attributes:
+        slices: rows of slice labels, see `label_table.read`.
+        boxes: rows of boxes, see `label_table.read_boxes`.
+        path: of the table of slices, for messages.
+    """
 
     slices: dict[str, pd.DataFrame] | None
     boxes: dict[str, pd.DataFrame] | None
+    path: Path
+
+
+class Found(NamedTuple):
+    """What a layout finds in a folder: pairs of scans and masks, by the scans' names, and what tables say of them."""
+
+    root: Path
+    images: Mapping[str, Path]
+    masks: Mapping[str, Path]
+    tables: Tables
 
 
 def scans(folder: Path, *, strict: bool = False) -> dict[str, Path]:
@@ -73,7 +89,7 @@ def scans(folder: Path, *, strict: bool = False) -> dict[str, Path]:
 
 
 class Scans(NamedTuple):
-    """How the scans of the folder `images` are found and read; other processes can be sent these functions.
+    """How scans and masks are found and read; other processes can be sent these functions.
 
     Attributes:
         find: the scans of a folder by case name.
@@ -82,6 +98,8 @@ class Scans(NamedTuple):
             of arrays that do not say it.
         read: its volume, likewise.
         instances: the case and the slice of every image that has a UID, for tables that name slices by it.
+        mask: the volume of a mask, given its file, its scan's, and the order of arrays that do not say it.
+        patient: whose a scan is by its name, where no table says it.
     """
 
     find: Callable[[Path], dict[str, Path]]
@@ -89,6 +107,8 @@ class Scans(NamedTuple):
     order: Callable[[Path, str], tuple[Turn, int]]
     read: Callable[[Path, str], Volume]
     instances: Callable[[Mapping[str, Path]], dict[str, tuple[str, int]]]
+    mask: Callable[[Path, Path, str], Volume] = mask_files.alone
+    patient: Callable[[str], str] = str
 
 
 def _itself(path: Path) -> tuple[Path, ...]:
@@ -118,25 +138,51 @@ def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]], reading: Reading 
     """
     images = how.find(root / "images")
     folder_.say_unused(root, USED)
-    masks = _masks(root / "masks", images)
-    tables = _tables(root, images, how.instances)
+    masks = masks_of(root / "masks", images)
+    return listing(Found(root, images, masks, _tables(root, images, how.instances)), subtypes, reading, how)
+
+
+def pairs(root: Path, images: str, masks: str) -> Found:
+    """The scans and masks of two folders, without a table.
+
+    Raises:
+        CaseError: see `scans` and `masks_of`.
+    """
+    folder_.say_unused(root, (images, masks))
+    found = scans(root / images, strict=True)
+    return Found(root, found, masks_of(root / masks, found), Tables(None, None, root))
+
+
+def listing(
+    found: Found, subtypes: Mapping[str, tuple[int, ...]], reading: Reading = PLAIN, how: Scans = NIFTI
+) -> Listing:
+    """The cases of what was found in a folder.
+
+    Raises:
+        CaseError: see `cases`.
+    """
+    root, images, masks, tables = found
     labels, faults = _labels(root, images, masks, tables=tables, subtypes=subtypes, reading=reading, how=how)
     sources = {}
     for name, path in images.items():
-        rows, boxes = ((part or {}).get(name) for part in tables)
+        rows, boxes = ((part or {}).get(name) for part in (tables.slices, tables.boxes))
         files = how.files(path) if name not in masks else (*how.files(path), masks[name])
         said = f"{label_table.as_text(rows)} {label_table.as_text(boxes)}"
         if name in faults:
             sources[name] = Source(files, said, partial(refuse, faults[name]))
         elif (labels[name][:, 0] >= 0).any():
             read = partial(_case, root, name, image=path, mask=masks.get(name), rows=rows, boxes=boxes)
-            read = partial(read, labels=labels[name], reading=reading, volume_of=how.read)
+            read = partial(read, labels=labels[name], table=tables.path, reading=reading, how=how)
             sources[name] = Source(files, f"{said} {labels[name].tolist()}", read)
     return Listing(sources)
 
 
-def _masks(folder: Path, images: Mapping[str, Path]) -> dict[str, Path]:
-    """The masks under their scans' names."""
+def masks_of(folder: Path, images: Mapping[str, Path]) -> dict[str, Path]:
+    """The masks of a folder, which need not be there, under their scans' names.
+
+    Raises:
+        CaseError: a mask is of no scan, or several are of one.
+    """
     files = folder_.files(folder, SUFFIXES) if folder.is_dir() else {}
     scan_of = matching.match(folder, files, images, "masks")
     number = Counter(scan_of.values())
@@ -174,7 +220,7 @@ def _tables(
         if given and len(given) < len(images):
             without = sorted(images.keys() - given)
             say(f"{path}: {len(without)} scans have no split there and are dealt: {listed(without)}")
-    return Tables(slices, boxes)
+    return Tables(slices, boxes, root / "slices.csv")
 
 
 def _labels(
@@ -210,9 +256,9 @@ def _labels(
         given[name] = np.full_like(drawn[name], -1)
         if tables.slices and name in tables.slices:
             rows = tables.slices[name]
-            _check_slices(root / "slices.csv", rows, number)
+            _check_slices(tables.path, rows, number)
             given[name][rows["slice"]] = rows[list(LABELS)].to_numpy(np.int8)
-    labels = label_table.together(root / "slices.csv", given, drawn, reading.contradictions)
+    labels = label_table.together(tables.path, given, drawn, reading.contradictions)
     if tables.boxes is not None:
         readable = {name: rows for name, rows in tables.boxes.items() if name in labels}
         _check_boxes(root / "boxes.csv", readable, labels, reading.contradictions)
@@ -228,7 +274,7 @@ def _own_mask(
     turn, number = how.order(image, reading.axes)
     if mask is None:
         return None, number
-    drawn = volume.read(mask, reading.axes)
+    drawn = how.mask(mask, image, reading.axes)
     array = drawn.array
     if reading.resample_masks or array.shape[2] != number:
         array = volume.on_grid_of(how.read(image, reading.axes), mask, drawn, reading.resample_masks)
@@ -264,20 +310,21 @@ def _case(
     rows: pd.DataFrame | None,
     boxes: pd.DataFrame | None,
     labels: Labels,
+    table: Path,
     reading: Reading,
-    volume_of: Callable[[Path, str], Volume],
+    how: Scans,
 ) -> Case:
     """One case from its files, its rows of the tables, and its labels by the numbers of its slices."""
-    scan = volume_of(image, reading.axes)
+    scan = how.read(image, reading.axes)
     hu, numbers = intensity.to_hu(image, scan.array, reading.intensity), scan.numbers
     drawn = np.zeros(hu.shape, np.uint16)
     if mask is not None:
-        array = volume.on_grid_of(scan, mask, volume.read(mask, reading.axes), reading.resample_masks)
+        array = volume.on_grid_of(scan, mask, how.mask(mask, image, reading.axes), reading.resample_masks)
         drawn = cases_.check_mask(mask, array, hu.shape)
-    split, patient = None, name
+    split, patient = None, how.patient(name)
     if rows is not None:
-        split = label_table.split_of(root / "slices.csv", rows)
-        patient = label_table.subject_of(root / "slices.csv", rows, otherwise=name)
+        split = label_table.split_of(table, rows)
+        patient = label_table.subject_of(table, rows, otherwise=patient)
     if boxes is not None:
         none = np.zeros(scan.own_shape, np.uint16)
         own = cases_.add_boxes(root / "boxes.csv", none, boxes[BOX].to_numpy(np.int64))

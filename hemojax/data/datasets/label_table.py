@@ -43,7 +43,8 @@ def read(
     Args:
         path: CSV file, see `csv_table.read`.
         columns: from the names in the file, in small letters, to ours: patient, slice, the names in LABELS, split,
-            subject, and the names in SPACINGS; in place of patient and slice `instance`, a UID.
+            subject, and the names in SPACINGS; in place of patient and slice `instance`, a UID; in place of any `none`,
+            which is 1 in a slice without haemorrhage.
         needed: of ours those that must be there.
         instances: gives the patient and the slice of each UID.
 
@@ -67,10 +68,13 @@ def read(
     table["subject"] = raw["subject"].where(~raw["subject"].str.lower().isin(UNKNOWN), "") if "subject" in raw else ""
     for label in LABELS:
         table[label] = _flags(path, raw, label) if label in raw else np.int8(-1)
+    if "none" in raw:
+        none = _flags(path, raw, "none")
+        table["any"] = np.where(none < 0, none, 1 - none)
     table["split"] = _splits(path, raw) if "split" in raw else None
     for name in SPACINGS:
         table[name] = _lengths(path, raw, name) if name in raw else np.nan
-    return _completed(path, table)
+    return completed(path, table)
 
 
 def _places(path: Path, column: pd.Series, instances: Mapping[str, tuple[str, int]]) -> dict[str, list[str]]:
@@ -154,7 +158,7 @@ def say_unknown(root: Path, labels: Mapping[str, np.ndarray]) -> None:
         )
 
 
-def _completed(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+def completed(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     """What follows: a slice with a subtype has a haemorrhage, and a slice without haemorrhage has no subtype.
 
     Raises:

@@ -206,7 +206,9 @@ def _read(file: BinaryIO, tags: Sequence[str]) -> Dataset:
 
 def _planes(path: Path, header: Dataset, left: int) -> list[Plane]:
     """The planes of a file with so many bytes left behind its header."""
-    kind = str(header.get("SOPClassUID", ""))
+    kind = str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID", ""))
+    if not kind and header.get("Modality") == "CT":  # as in files of RSNA 2019, whose makers removed most elements
+        kind = CTImageStorage
     number, acquisition = (int(_first(header.get(f"{name}Number"), -1)) for name in ("Instance", "Acquisition"))
     plane = Plane(
         path,
