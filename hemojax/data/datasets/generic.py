@@ -291,5 +291,5 @@ def _case(
     kept = np.flatnonzero(labels[numbers, 0] >= 0)
     labels, numbers = labels[numbers[kept]], numbers[kept]
     at = (Ellipsis, kept)
-    about = {"axes": CANONICAL, "spacing": scan.spacing, "cosines": scan.cosines, "stored": scan.turn.codes}
-    return Case(name, patient, split, hu[at], drawn[at], labels, numbers, **about)
+    place = (CANONICAL, scan.spacing, scan.cosines, scan.turn.codes)
+    return Case(name, patient, split, hu[at], drawn[at], labels, numbers, *place)

@@ -168,8 +168,7 @@ def _case(root: Path, rows: pd.DataFrame, labels: np.ndarray, reading: Reading) 
     split = label_table.split_of(root, rows)
     spacing = label_table.spacing_of(root, rows)
     slices = rows["slice"].to_numpy()[numbers]
-    about = {"axes": CANONICAL, "spacing": spacing, "stored": turn.codes}
-    return Case(patient, patient, split, hu, mask, labels[numbers], slices, **about)
+    return Case(patient, patient, split, hu, mask, labels[numbers], slices, CANONICAL, spacing, stored=turn.codes)
 
 
 def _read(path: Path) -> np.ndarray:
