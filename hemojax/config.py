@@ -17,7 +17,7 @@ def defaults() -> ConfigDict:
     """All options and what they are where nobody says."""
     config = ConfigDict()
     config.name = "base"  # the run's name in the tables, and its folder under runs/
-    config.task = "bench"  # bench | train | explain | report | export | speed
+    config.task = "bench"  # inspect | bench | train | explain | report | export | speed
     config.seed = 0
     config.seeds = ()  # of bench and report: as many trainings, in folders of their own, and a report over all of them
 

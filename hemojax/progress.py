@@ -1,6 +1,9 @@
 """A progress bar with rate and time left on a terminal; plain lines where there is none."""
 
+import contextlib
 import time
+from collections.abc import Iterator
+from contextvars import ContextVar
 from types import TracebackType
 
 from rich.console import Console
@@ -10,9 +13,27 @@ from rich.progress import Progress as Bar
 PLAIN_EVERY_S = 20.0
 
 
+_heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)
+
+
 def say(text: str) -> None:
     """Print a line about what is being done."""
+    heard = _heard.get()
+    if heard is not None:
+        heard.append(text)
+        return
     Console().print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def heard() -> Iterator[list[str]]:
+    """Within it what is said is not printed; yields the list of it."""
+    found: list[str] = []
+    token = _heard.set(found)
+    try:
+        yield found
+    finally:
+        _heard.reset(token)
 
 
 class Progress:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int, Int8, UInt16
 
 from hemojax.data.case import CaseError
+from hemojax.data.refusals import refuse
 from hemojax.progress import say
 
 CHOICES = ("refuse", "table", "mask")
@@ -87,7 +88,9 @@ def check(source: Path, pairs: Mapping[str, Pair], *, what: tuple[str, str], cho
     if choice == "refuse" and 2 * len(found) > bleeding:
         empty = not any((pair.other == 1).any() for pair in pairs.values())
         why = f"{source.name} {cause}" if cause else f"all of {what[1]} are empty" if empty else "look at both"
-        raise CaseError(source, f"{line}; {why}. Correct it, or say which counts: --config.data.contradictions=table")
+        remedy = "Correct it, or say which counts: --config.data.contradictions=table"
+        refuse(CaseError(source, f"{line}; {why}. {remedy}"))
+        return
     counts = "the mask counts" if choice == "mask" else f"{source.name} counts"
     say(f"{source}: {line}; {counts}{_shifted(pairs, found)}")
 
@@ -161,5 +164,6 @@ def check_placed(source: Path, found: Mapping[str, Placed], choice: str) -> None
     line = f"{compared - hit} of {compared} boxes hold nothing of what is drawn on their slices: {', '.join(names[:5])}"
     if choice == "refuse" and 2 * hit < compared:
         why = "i and j seem to be exchanged" if turned > hit else "look at both"
-        raise CaseError(source, f"{line}; {why}. Correct it, or take both: --config.data.contradictions=table")
+        refuse(CaseError(source, f"{line}; {why}. Correct it, or take both: --config.data.contradictions=table"))
+        return
     say(f"{source}: {line}")

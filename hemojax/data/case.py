@@ -45,6 +45,7 @@ class Case:
         spacing: distance of neighbouring voxels along each axis, mm; NaN where the data set does not say.
         cosines: of the angles between the first axis and the second, the first and the slices' numbers, the second and
             the slices' numbers; not 0 where the gantry was tilted.
+        stored: the order of its file, likewise; "" where nobody says it.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Case:
     axes: str
     spacing: tuple[float, float, float]
     cosines: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    stored: str = ""
 
     @property
     def heights(self) -> Float64[np.ndarray, " n"]:

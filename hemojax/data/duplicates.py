@@ -8,6 +8,7 @@ import pandas as pd
 from jaxtyping import Int16
 
 from hemojax.data.datasets.csv_table import listed
+from hemojax.data.refusals import refuse
 from hemojax.errors import UserError
 from hemojax.progress import say
 
@@ -46,9 +47,11 @@ def check(index: pd.DataFrame) -> None:
             shared[str(name), str(name)] = repeated
     for (one, other), slices in shared.items():
         if patient[one] != patient[other] and 2 * slices >= min(number[one], number[other]):
-            raise UserError(
-                f"scans {one} and {other} share {slices} identical slices and are of two patients; remove one, or say "
-                "that they are one patient's (--config.data.patient_pattern, --config.data.patients)"
+            refuse(
+                UserError(
+                    f"scans {one} and {other} share {slices} identical slices and are of two patients; remove one, or "
+                    "say that they are one patient's (--config.data.patient_pattern, --config.data.patients)"
+                )
             )
     if shared:
         pairs = [f"{' and '.join(dict.fromkeys(two))} ({slices})" for two, slices in shared.items()]

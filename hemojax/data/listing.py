@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from hemojax.data.case import Case, CaseError
+from hemojax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +22,21 @@ class Source:
     files: tuple[Path, ...]
     said: str
     read: Callable[[], Case]
+
+    def case(self) -> Case:
+        """Reads it; a reader's exception, whatever it is, is said of the scan that it met.
+
+        Raises:
+            UserError: it cannot be used.
+        """
+        try:
+            return self.read()
+        except UserError:
+            raise
+        except Exception as error:
+            first = next(iter(str(error).splitlines()), "")
+            reason = f"cannot be read ({type(error).__name__}: {first})"
+            raise CaseError(next(iter(self.files), Path()), reason) from error
 
 
 @dataclasses.dataclass(frozen=True)

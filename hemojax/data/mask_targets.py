@@ -7,6 +7,7 @@ import pandas as pd
 
 from hemojax.data.case import BOXED, SPLITS
 from hemojax.data.datasets.csv_table import listed
+from hemojax.data.refusals import refuse
 from hemojax.errors import UserError
 from hemojax.progress import say
 
@@ -25,12 +26,13 @@ def check(index: pd.DataFrame, masks: Mapping[str, Sequence[int]], *, scored: bo
     held = Counter(int(value) for drawn in index["drawn"] for value in drawn)
     for name, asked in masks.items():
         if held and not held.keys() & set(asked) and (scored or BOXED not in asked):
-            raise UserError(_not_held(name, asked, held))
+            refuse(UserError(_not_held(name, asked, held)))
     if not held:
         line = "no mask or box is drawn in this data set: maps cannot be scored"
         if scored:
-            raise UserError(f"{line}; draw masks, or only train: --config.task=train")
-        say(line)
+            refuse(UserError(f"{line}; draw masks, or only train: --config.task=train"))
+        else:
+            say(line)
         return
     others = {value for value in held if not any(value in asked for asked in masks.values())} - {BOXED}
     if others:
@@ -39,11 +41,13 @@ def check(index: pd.DataFrame, masks: Mapping[str, Sequence[int]], *, scored: bo
         drawn = [set(values) for values in index.loc[index["split"] == split, "drawn"]]
         bare = [name for name, asked in masks.items() if not any(values & set(asked) for values in drawn)]
         if bare and scored and len(bare) == len(masks):
-            raise UserError(
-                f"split '{split}' has no slice in which {' or '.join(bare)} of --config.data.masks is drawn, on which "
-                "maps are scored; draw more masks, or set the column 'split' of slices.csv"
+            refuse(
+                UserError(
+                    f"split '{split}' has no slice in which {' or '.join(bare)} of --config.data.masks is drawn, on "
+                    "which maps are scored; draw more masks, or set the column 'split' of slices.csv"
+                )
             )
-        if bare:
+        elif bare:
             say(f"split '{split}' has no slice in which {' or '.join(bare)} of --config.data.masks is drawn")
 
 

@@ -63,6 +63,12 @@ class Turn(NamedTuple):
             turned[:3, 3] += (shape[axis] - 1) * step if other_way else 0
         return turned
 
+    @property
+    def codes(self) -> str:
+        """The order of the file, see `turn`."""
+        towards = [("LPS", "RAI")[other_way][n] for n, other_way in enumerate(self.reversed)]
+        return "".join(towards[self.axes.index(axis)] for axis in range(3))
+
     def _steps(self) -> tuple[slice, ...]:
         return tuple(slice(None, None, -1 if other_way else 1) for other_way in self.reversed)
 

@@ -10,11 +10,11 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -48,6 +48,9 @@ SMALL = 2**25
 """Bytes of scans that this process prepares in the time that others need to start."""
 
 
+Given, Made = TypeVar("Given"), TypeVar("Made")
+
+
 class Part(NamedTuple):
     """A prepared case, without its records.
 
@@ -73,51 +76,51 @@ class Task(NamedTuple):
 
 
 def make(task: Task) -> Part:
-    """Read a case and write its part, unless the file is there; a faulty case has none.
-
-    A reader's exception, whatever it is, is said of the scan that it met.
-    """
+    """Read a case and write its part, unless the file is there; a faulty case has none."""
     if task.path.exists():
         return read(task.path)
     origin = origins.with_digests(task.origin)
     try:
-        case = task.source.read()
+        case = task.source.case()
     except UserError as error:
         return Part(origins.settled(origin), None, {}, str(error))
-    except Exception as error:
-        first = next(iter(str(error).splitlines()), "")
-        file = next(iter(task.source.files), task.path)
-        fault = f"{file}: cannot be read ({type(error).__name__}: {first})"
-        return Part(origins.settled(origin), None, {}, fault)
-    rows, records = _records(case)
-    part = Part(origins.settled(origin), case.split, rows)
+    part = Part(origins.settled(origin), case.split, rows(case))
     with replacing(task.path) as temporary:
         writer = ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
-        for record in (json.dumps(part).encode(), *records):
+        for record in (json.dumps(part).encode(), *_records(case)):
             writer.write(record)
         writer.close()
     return part
 
 
 def make_all(tasks: Sequence[Task]) -> Generator[Part]:
-    """`make` of each task, in order; on all cores that this process may use, where that is worth their start.
+    """`make` of each task, see `on_all_cores`."""
+    missing = [task.origin["files"].values() for task in tasks if not task.path.exists()]
+    return on_all_cores(make, tasks, sum(known[0] for files in missing for known, _ in files if known))
+
+
+def on_all_cores(function: Callable[[Given], Made], items: Sequence[Given], size: int) -> Generator[Made]:
+    """The function's value for each item, in order; on all cores that this process may use, if that is worth it.
+
+    Args:
+        function: other processes can be sent it.
+        items: likewise.
+        size: bytes that are read.
 
     Raises:
         UserError: a process was killed from outside.
     """
-    cores = min(len(os.sched_getaffinity(0)), len(tasks))
-    missing = [task.origin["files"].values() for task in tasks if not task.path.exists()]
-    size = sum(known[0] for files in missing for known, _ in files if known)
+    cores = min(len(os.sched_getaffinity(0)), len(items))
     if cores < 2 or size < SMALL:
-        yield from map(make, tasks)
+        yield from map(function, items)
         return
     # Not forked: this process has threads, and what they hold would never be released.
     pool = ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), _end_with_parent)
     try:
-        yield from pool.map(make, tasks)
+        yield from pool.map(function, items)
     except BrokenProcessPool:
         raise UserError(
-            "preparation: a process was ended from outside, perhaps for want of memory; the same command goes on"
+            "a process that read scans was ended from outside, perhaps for want of memory; the same command goes on"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
@@ -135,25 +138,34 @@ def examples(path: Path) -> list[bytes]:
         return reader.read_all()[1:]
 
 
-def _records(case: Case) -> tuple[dict[str, list[Any]], list[bytes]]:
-    """Columns of the index, and serialised records, of the case's slices."""
-    rows, records = [], []
+def rows(case: Case) -> dict[str, list[Any]]:
+    """Columns of the index, of the case's slices."""
+    found = []
     spacing = np.asarray(case.spacing, np.float32)
     told = duplicates.digests(case.hu)
-    for n, (number, height) in enumerate(zip(case.slices, case.heights, strict=True)):
-        hu, drawn = (np.ascontiguousarray(volume[..., n]) for volume in (case.hu, case.mask))
-        names = {"case": case.name, "patient": case.patient, "slice": int(number), "axes": case.axes}
-        record = {"hu": hu, "mask": drawn, "labels": case.labels[n], "spacing": spacing, **names}
-        records.append(FEATURES.serialize_example(record))
-        rows.append(
-            names
-            | {"position": float(height), "height": hu.shape[0], "width": hu.shape[1]}
+    for n, height in enumerate(case.heights):
+        found.append(
+            _names(case, n)
+            | {"position": float(height), "height": case.hu.shape[0], "width": case.hu.shape[1]}
             | dict(zip(SPACING, spacing.tolist(), strict=True))
             | dict(zip(COSINES, case.cosines, strict=True))
-            | {"drawn": drawn_in(drawn), "digest": told[n]}
+            | {"drawn": drawn_in(case.mask[..., n]), "digest": told[n]}
             | dict(zip(LABELS, case.labels[n].tolist(), strict=True))
         )
-    return {name: [row[name] for row in rows] for name in rows[0]}, records
+    return {name: [row[name] for row in found] for name in found[0]}
+
+
+def _records(case: Case) -> Iterator[bytes]:
+    """The serialised records of the case's slices."""
+    spacing = np.asarray(case.spacing, np.float32)
+    for n, labels in enumerate(case.labels):
+        hu, drawn = (np.ascontiguousarray(volume[..., n]) for volume in (case.hu, case.mask))
+        record = {"hu": hu, "mask": drawn, "labels": labels, "spacing": spacing, **_names(case, n)}
+        yield FEATURES.serialize_example(record)
+
+
+def _names(case: Case, n: int) -> dict[str, Any]:
+    return {"case": case.name, "patient": case.patient, "slice": int(case.slices[n]), "axes": case.axes}
 
 
 def _end_with_parent() -> None:

@@ -13,6 +13,7 @@ from hemojax.data.case import Case, CaseError
 from hemojax.data.datasets import label_table, matching
 from hemojax.data.datasets.csv_table import listed
 from hemojax.data.listing import Listing
+from hemojax.data.refusals import refuse
 from hemojax.errors import UserError
 from hemojax.progress import say
 
@@ -77,7 +78,7 @@ class Patients:
         """
         left = self._rows.keys() - {self._named(name) for name in listing.sources}
         if left:
-            raise CaseError(self._path, f"{len(left)} rows name no scan: {listed(sorted(left))}; remove them")
+            refuse(CaseError(self._path, f"{len(left)} rows name no scan: {listed(sorted(left))}; remove them"))
         sources = {
             name: dataclasses.replace(source, read=partial(self._read, source.read))
             for name, source in listing.sources.items()
@@ -117,7 +118,7 @@ def finish(patient_of: Mapping[str, str]) -> None:
     for patient in scans_of:
         other = spellings.setdefault(matching.plain(patient), patient)
         if other != patient and not {patient, other} <= {scans_of[name][0] for name in (patient, other)}:
-            raise UserError(f"patients '{other}' and '{patient}' may be one; write both in the same way")
+            refuse(UserError(f"patients '{other}' and '{patient}' may be one; write both in the same way"))
     several = [patient for patient, scans in scans_of.items() if len(scans) > 1]
     if several:
         say(f"{len(patient_of)} scans of {len(scans_of)} patients; with several scans: {listed(several)}")

@@ -107,10 +107,8 @@ def prepare(
     cases = {name: stored.part(name, found[name]) if name in same else next(made) for name in found}
     used = [part for part in cases.values() if not part.fault]
     # Folds are dealt anew.
-    index = _index(used, SplitAssigner(fractions, **dealing), {} if dealing.get("folds") else stored.splits())
-    listing.finish(dict(zip(index["case"], index["patient"], strict=True)))
-    duplicates.check(index)
-    check_splits(index)
+    index = index_of(used, SplitAssigner(fractions, **dealing), {} if dealing.get("folds") else stored.splits())
+    check(listing, index)
     unfinished = folder.with_name(folder.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
@@ -191,7 +189,7 @@ class _Stored:
         return [self._raw[split][record] for split, record in zip(rows["split"], rows["record"], strict=True)]
 
 
-def _index(cases: Sequence[Part], assign: SplitAssigner, before: Mapping[str, str]) -> pd.DataFrame:
+def index_of(cases: Sequence[Part], assign: SplitAssigner, before: Mapping[str, str]) -> pd.DataFrame:
     """A row a slice: its split, its number there, and what is said of it.
 
     Args:
@@ -212,6 +210,17 @@ def _index(cases: Sequence[Part], assign: SplitAssigner, before: Mapping[str, st
         in_split[split] += len(rows)
         frames.append(rows)
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=EMPTY)
+
+
+def check(listing: Listing, index: pd.DataFrame) -> None:
+    """What is asked of all cases together.
+
+    Raises:
+        UserError: patients, identical slices or splits forbid to train on them.
+    """
+    listing.finish(dict(zip(index["case"], index["patient"], strict=True)))
+    duplicates.check(index)
+    check_splits(index)
 
 
 def _outline(part: Part) -> Case:

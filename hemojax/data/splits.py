@@ -9,6 +9,7 @@ import pandas as pd
 
 from hemojax.data.case import SPLITS, Case
 from hemojax.data.labels import LABELS
+from hemojax.data.refusals import refuse
 from hemojax.errors import UserError
 from hemojax.files import replacing
 from hemojax.progress import say
@@ -66,7 +67,7 @@ class SplitAssigner:
             say(f"--config.data.folds={self._folds} deals all patients; the splits of the data set do not count")
         known = self._of.get(case.patient)
         if known and given and known != given:
-            raise UserError(f"patient {case.patient} is in several splits: {known}, {given}")
+            refuse(UserError(f"patient {case.patient} is in several splits: {known}, {given}"))
         if known:
             return self._split_of[known]
         strata = self._strata(case)
@@ -100,9 +101,11 @@ def check_splits(index: pd.DataFrame) -> None:
         for value, kind in ((1, "positive"), (0, "negative")):
             if not (np.asarray(labels) == value).any():
                 why = "" if value else " (a slice without a row and without a mask is not known: write 0)"
-                raise UserError(
-                    f"split '{split}' has no {kind} slice{why}: bring more patients, or set the column 'split' of "
-                    "slices.csv"
+                refuse(
+                    UserError(
+                        f"split '{split}' has no {kind} slice{why}: bring more patients, or set the column 'split' of "
+                        "slices.csv"
+                    )
                 )
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from absl import logging
-from jaxtyping import Array, Float, Int16
+from jaxtyping import Array, Bool, Float, Int16
 from ml_collections import ConfigDict
 from nibabel.nifti1 import Nifti1Image
 from scipy import special
@@ -21,7 +21,7 @@ from hemojax.benchmark import explained, fusion, stored_maps, student
 from hemojax.cam import postprocess, random, refinement, targets
 from hemojax.checks import sized
 from hemojax.data import case, dicom, grey, hounsfield, intensity, reading, volume
-from hemojax.data.datasets import generic
+from hemojax.data.datasets import csv_table, generic
 from hemojax.data.volume import Volume
 from hemojax.errors import UserError, check_name
 from hemojax.metrics import boxes
@@ -109,6 +109,7 @@ def explain(config: ConfigDict, workdir: Path) -> None:
             try:
                 given = _read(scan, how)
                 found = find(Scan(name, given.hu))
+                _check_finite(scan, found, given.volume)
                 probability, found_boxes = _give_back(tables.folder / name, given, found, choice.threshold)
             except case.CaseError as error:
                 tables.failed(name, str(error).replace(str(scan), scan.name))
@@ -119,9 +120,13 @@ def explain(config: ConfigDict, workdir: Path) -> None:
                 reason = (str(error).splitlines() or [""])[0]
                 tables.failed(name, f"{scan.name}: could not be explained ({type(error).__name__}: {reason})")
             else:
-                tables.add(name, probability, found_boxes, given.volume.own_shape)
                 positive = np.asarray((probability > 0.5).any(axis=1))
-                progress.line(f"{name}: {positive.sum()} of {len(positive)} slices positive, {len(found_boxes)} boxes")
+                bare = positive & ~np.asarray(found.heat.any(axis=(0, 1)))[given.volume.numbers]
+                tables.add(name, probability, bare, boxes=found_boxes, shape=given.volume.own_shape)
+                without = f"; the map of {bare.sum()} of them is zero" if bare.any() else ""
+                progress.line(
+                    f"{name}: {positive.sum()} of {len(positive)} slices positive, {len(found_boxes)} boxes{without}"
+                )
                 if isinstance(scan, dicom.Stack) and dicom_files.available():
                     try:
                         origin = _origin(scan, run, choice, identity=config.explain.dicom_identity)
@@ -147,17 +152,25 @@ class _Tables:
     def __init__(self, folder: Path, made_by: dict[str, Any], labels: Sequence[str]):
         self.folder, self.failures = folder, dict[str, str]()
         self._made_by, self._labels = made_by, labels
+        columns = ["scan", "slice", *labels, "map_is_zero"]
         none = scan_files.boxes_rows("", np.zeros(0, np.int64), np.zeros((0, 4), np.int64), np.zeros(0))
-        self._boxes, self._probabilities = [none], [pd.DataFrame(columns=["scan", "slice", *labels])]
+        self._boxes, self._probabilities = [none], [pd.DataFrame(columns=columns)]
         self._shapes = dict[str, tuple[int, int, int]]()
 
     def add(
-        self, name: str, probability: Float[np.ndarray, "n l"], found: pd.DataFrame, shape: tuple[int, int, int]
+        self,
+        name: str,
+        probability: Float[np.ndarray, "n l"],
+        bare: Bool[np.ndarray, " n"],
+        *,
+        boxes: pd.DataFrame,
+        shape: tuple[int, int, int],
     ) -> None:
-        """A scan is explained: each slice's probabilities, its boxes, and the scan's own shape."""
+        """A scan is explained: each slice's probabilities, which have a map of zeros, boxes, and the scan's shape."""
         columns = dict(zip(self._labels, probability.T, strict=True))
-        self._probabilities.append(pd.DataFrame({"scan": name, "slice": range(shape[2]), **columns}))
-        self._boxes.append(found)
+        rows = {"scan": name, "slice": range(shape[2]), **columns, "map_is_zero": bare.astype(int)}
+        self._probabilities.append(pd.DataFrame(rows))
+        self._boxes.append(boxes)
         self._shapes[name] = shape
 
     def failed(self, name: str, reason: str) -> None:
@@ -315,6 +328,20 @@ def _boxes(name: str, heat: Float[np.ndarray, "h w n"], mask: np.ndarray) -> pd.
     return scan_files.boxes_rows(
         name, np.array(slices, np.int64), np.array(found, np.int64).reshape(-1, 4), np.array(scores, np.float64)
     )
+
+
+def _check_finite(scan: Path | dicom.Stack, found: Found, volume: Volume) -> None:
+    """Refuse a scan for which the network finds NaN or infinities.
+
+    Raises:
+        CaseError: names the slices, as the scan's file counts them.
+    """
+    finite = {"logits": np.isfinite(found.logits).all(axis=1), "maps": np.isfinite(found.heat).all(axis=(0, 1))}
+    for what, of_slice in finite.items():
+        if not of_slice.all():
+            slices = csv_table.listed(np.sort(volume.numbers[~of_slice]))
+            path = Path(scan.name) if isinstance(scan, dicom.Stack) else scan
+            raise case.CaseError(path, f"the network's {what} are not finite in slices {slices}; look at the scan")
 
 
 def _read(scan: Path | dicom.Stack, how: reading.Reading) -> Given:

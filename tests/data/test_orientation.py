@@ -63,3 +63,7 @@ def test_every_order_is_turned_to_one_and_back(codes):
     # Slice n of the canonical order has the number that it has in the file.
     for n, number in enumerate(turn.numbers(4)):
         assert sorted(last[..., number].ravel()) == sorted(turn.canonical(stored)[..., n].ravel())
+
+
+def test_a_turn_knows_the_order_of_its_file():
+    assert [orientation.turn(codes).codes for codes in orientation.ORDERS] == list(orientation.ORDERS)

@@ -136,6 +136,42 @@ def test_one_bad_scan_never_ends_a_batch(tmp_path, config, head, monkeypatch, ca
     assert chosen["failed"]["e"] == "e.nii.gz: could not be explained (MemoryError: no room on the device)"
 
 
+def test_a_map_of_zeros_is_said(tmp_path, config, head, capsys):
+    lps = nib.Nifti1Image(head, np.diag([-0.5, -0.5, 5, 1]))
+    for name, codes in (("a", "LPS"), ("b", "LPI")):
+        order = nib.orientations.ornt_transform(nib.io_orientation(lps.affine), nib.orientations.axcodes2ornt(codes))
+        (tmp_path / "scans").mkdir(exist_ok=True)
+        nib.save(lps.as_reoriented(order), tmp_path / "scans" / f"{name}.nii.gz")
+    explain.explain(config, tmp_path)
+    probabilities = tables(tmp_path)[0]
+    # Of the two positive slices, the one nearer to the head has no heat.
+    assert probabilities["map_is_zero"].tolist() == [0, 0, 0, 1, 1, 0, 0, 0]
+    assert "a: 2 of 4 slices positive, 1 boxes; the map of 1 of them is zero" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("what", ["logits", "heat"])
+def test_what_is_not_finite_is_said_of_its_scan(tmp_path, config, head, monkeypatch, what):
+    for name in "ab":
+        save(tmp_path / "scans" / f"{name}.nii.gz", head)
+
+    def broken(scan):
+        found = find(scan)
+        if scan.name == "a":
+            getattr(found, what)[..., -1 if what == "heat" else 0] = np.nan
+        return found
+
+    monkeypatch.setattr(explain, "build", lambda run, choice, batch, chunk: broken)
+    with pytest.raises(UserError, match="1 of 2 scans could not be explained: a; "):
+        explain.explain(config, tmp_path)
+    probabilities, _, _, chosen = tables(tmp_path)
+    assert set(probabilities["scan"]) == {"b"}
+    slices = "3" if what == "heat" else "0, 1, 2, 3"
+    name = "maps" if what == "heat" else "logits"
+    assert chosen["failed"]["a"] == (
+        f"a.nii.gz: the network's {name} are not finite in slices {slices}; look at the scan"
+    )
+
+
 def test_what_was_finished_is_in_the_tables_when_a_run_is_killed(tmp_path, config, head, monkeypatch):
     for name in "abc":
         save(tmp_path / "scans" / f"{name}.nii.gz", head)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from hemojax.data.case import CaseError
 from hemojax.data.datasets.csv_table import listed
+from hemojax.data.refusals import refuse
 from hemojax.progress import say
 
 _OTHERS = "nii.gz nii hdr img mha mhd nrrd nhdr mgz mnc npy npz ima dcm dicom nii.bz2 nii.xz nii.zst nii.zip mif"
@@ -37,11 +38,12 @@ def files(folder: Path, endings: Sequence[str], *, strict: bool = True) -> dict[
             continue
         name = path.name[: -len(ending)]
         if name in found:
-            raise CaseError(path, f"{found[name].name} beside it has the same name; remove one of them")
+            refuse(CaseError(path, f"{found[name].name} beside it has the same name; remove one of them"))
         found[name] = path
     unread = [name for name in others if name.lower().endswith(SCANS)]
     if unread and strict:
-        raise CaseError(folder, f"{len(unread)} are no {endings[0]} files: {listed(unread)}; convert them or move them")
+        why = f"{len(unread)} are no {endings[0]} files: {listed(unread)}; convert them or move them"
+        refuse(CaseError(folder, why))
     if others:
         say(f"{folder}: {len(others)} are no {' or '.join(endings)} files and not used: {listed(others)}")
     return found
@@ -63,7 +65,7 @@ def say_unused(root: Path, used: Sequence[str]) -> None:
             continue
         near = [name for name in used if name.lower() == path.name.lower()]
         if near:
-            raise CaseError(path, f"is not read; name it {near[0]}")
+            refuse(CaseError(path, f"is not read; name it {near[0]}"))
         others.append(path.name)
     if others:
         say(f"{root}: not used: {listed(others)}")

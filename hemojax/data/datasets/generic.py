@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int8, UInt16
 
-from hemojax.data import agreement, intensity, volume
+from hemojax.data import agreement, intensity, refusals, volume
 from hemojax.data import case as cases_
 from hemojax.data.agreement import Pair
 from hemojax.data.case import Case, CaseError
@@ -186,13 +186,13 @@ def masks_of(folder: Path, images: Mapping[str, Path]) -> dict[str, Path]:
     files = folder_.files(folder, SUFFIXES) if folder.is_dir() else {}
     scan_of = matching.match(folder, files, images, "masks")
     number = Counter(scan_of.values())
-    twice = [name for name in files if number[scan_of[name]] > 1]
+    twice = [name for name, scan in scan_of.items() if number[scan] > 1]
     if twice:
-        raise CaseError(folder, f"several masks are of one scan: {listed(twice)}")
+        refusals.refuse(CaseError(folder, f"several masks are of one scan: {listed(twice)}"))
     if files and len(files) < len(images):
         bare = sorted(images.keys() - scan_of.values())
         say(f"{folder}: {len(bare)} of {len(images)} scans have no mask: {listed(bare)}")
-    return {scan_of[name]: path for name, path in files.items()}
+    return {scan: files[name] for name, scan in scan_of.items()}
 
 
 def _tables(
@@ -204,12 +204,18 @@ def _tables(
         if not path.exists():
             found.append(None)
             continue
-        if name == "slices.csv":
-            table = label_table.read(path, COLUMNS, instances=partial(instances, images))
-        else:
-            table = label_table.read_boxes(path)
+        try:
+            if name == "slices.csv":
+                table = label_table.read(path, COLUMNS, instances=partial(instances, images))
+            else:
+                table = label_table.read_boxes(path)
+        except CaseError as error:
+            refusals.refuse(error)
+            found.append(None)
+            continue
         table["patient"] = table["patient"].map(matching.match(path, table["patient"], images, "patients"))
-        found.append({str(scan): rows for scan, rows in label_table.once(path, table, key).groupby("patient")})
+        once = label_table.once(path, table.dropna(subset="patient"), key)
+        found.append({str(scan): rows for scan, rows in once.groupby("patient")})
     slices, boxes = found
     if slices is not None:
         path = root / "slices.csv"
@@ -255,8 +261,7 @@ def _labels(
                 placed[name] = agreement.placed(mask, boxes[BOX].to_numpy(np.int64))
         given[name] = np.full_like(drawn[name], -1)
         if tables.slices and name in tables.slices:
-            rows = tables.slices[name]
-            _check_slices(tables.path, rows, number)
+            rows = _inside(tables.path, tables.slices[name], number)
             given[name][rows["slice"]] = rows[list(LABELS)].to_numpy(np.int8)
     labels = label_table.together(tables.path, given, drawn, reading.contradictions)
     if tables.boxes is not None:
@@ -281,12 +286,14 @@ def _own_mask(
     return turn.slices_last(turn.stored(cases_.check_mask(mask, array, array.shape))), number
 
 
-def _check_slices(path: Path, rows: pd.DataFrame, number: int) -> None:
-    outside = rows[(rows["slice"] < 0) | (rows["slice"] >= number)]
-    if len(outside):
-        line, name, at = outside.iloc[0][[LINE, "patient", "slice"]]
+def _inside(path: Path, rows: pd.DataFrame, number: int) -> pd.DataFrame:
+    """The rows of slices that a scan of so many has; others are refused."""
+    inside = rows["slice"].between(0, number - 1)
+    if not inside.all():
+        line, name, at = rows[~inside].iloc[0][[LINE, "patient", "slice"]]
         why = "; slices are counted from 0" if at == number and rows["slice"].min() > 0 else ""
-        raise CaseError(path, f"line {line}: {name} has {number} slices, not a slice {at}{why}")
+        refusals.refuse(CaseError(path, f"line {line}: {name} has {number} slices, not a slice {at}{why}"))
+    return rows[inside]
 
 
 def _check_boxes(
@@ -294,9 +301,8 @@ def _check_boxes(
 ) -> None:
     pairs = {}
     for name, rows in boxes.items():
-        _check_slices(path, rows, len(labels[name]))
         boxed = np.full(len(labels[name]), -1, np.int8)
-        boxed[rows["slice"]] = 1
+        boxed[_inside(path, rows, len(labels[name]))["slice"]] = 1
         pairs[name] = Pair(boxed, labels[name][:, 0])
     agreement.check(path, pairs, what=("the boxes", "the labels"), choice=contradictions)
 
@@ -332,4 +338,5 @@ def _case(
     kept = np.flatnonzero(labels[numbers, 0] >= 0)
     labels, numbers = labels[numbers[kept]], numbers[kept]
     at = (Ellipsis, kept)
-    return Case(name, patient, split, hu[at], drawn[at], labels, numbers, CANONICAL, scan.spacing, scan.cosines)
+    place = (CANONICAL, scan.spacing, scan.cosines, scan.turn.codes)
+    return Case(name, patient, split, hu[at], drawn[at], labels, numbers, *place)

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from hemojax.data import case as cases_
-from hemojax.data import intensity, orientation
+from hemojax.data import intensity, orientation, refusals
 from hemojax.data.case import Case, CaseError
 from hemojax.data.datasets import folder, label_table, matching
 from hemojax.data.datasets.csv_table import LINE, listed
@@ -110,7 +110,9 @@ def _table(root: Path) -> pd.DataFrame:
     if len(twice):
         first, second = twice.iloc[0], twice.iloc[1]
         where = f"{first['table']} line {first[LINE]} and {second['table']} line {second[LINE]}"
-        raise CaseError(root, f"{where} contradict each other on slice {first['slice']} of {first['patient']}")
+        why = f"{where} contradict each other on slice {first['slice']} of {first['patient']}"
+        refusals.refuse(CaseError(root, why))
+        table = table.drop_duplicates(["patient", "slice"])
     return table
 
 
@@ -128,12 +130,13 @@ def _located(root: Path, table: pd.DataFrame) -> pd.DataFrame:
     unused = sorted(images.keys() - image_of.values())
     if unused:
         say(f"{root / 'images'}: {len(unused)} slices stand in no table and are left out: {listed(unused)}")
-    mask_of = {scan_of[name]: path for name, path in masks.items()}
-    if len(mask_of) < len(masks):
-        number = Counter(scan_of.values())
-        twice = [name for name in masks if number[scan_of[name]] > 1]
-        raise CaseError(root / "masks", f"several masks are of one slice: {listed(twice)}")
+    number = Counter(scan_of.values())
+    twice = [name for name, scan in scan_of.items() if number[scan] > 1]
+    if twice:
+        refusals.refuse(CaseError(root / "masks", f"several masks are of one slice: {listed(twice)}"))
+    mask_of = {scan: masks[name] for name, scan in scan_of.items()}
     stems = names.map(image_of)
+    table, stems = table[stems.notna()], stems.dropna()
     return table.assign(image=stems.map(images), mask=stems.map(mask_of).astype(object))
 
 
@@ -165,7 +168,7 @@ def _case(root: Path, rows: pd.DataFrame, labels: np.ndarray, reading: Reading) 
     split = label_table.split_of(root, rows)
     spacing = label_table.spacing_of(root, rows)
     slices = rows["slice"].to_numpy()[numbers]
-    return Case(patient, patient, split, hu, mask, labels[numbers], slices, CANONICAL, spacing)
+    return Case(patient, patient, split, hu, mask, labels[numbers], slices, CANONICAL, spacing, stored=turn.codes)
 
 
 def _read(path: Path) -> np.ndarray:

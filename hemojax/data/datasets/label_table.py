@@ -12,6 +12,7 @@ from hemojax.data.case import SPLITS, CaseError
 from hemojax.data.datasets import csv_table
 from hemojax.data.datasets.csv_table import LINE, listed
 from hemojax.data.labels import LABELS
+from hemojax.data.refusals import refuse
 from hemojax.progress import say
 
 TRUE = {"1", "true", "yes", "y"}
@@ -193,7 +194,9 @@ def once(path: Path, table: pd.DataFrame, key: list[str]) -> pd.DataFrame:
         first = twice.iloc[0]
         lines = twice.loc[(twice[key] == first[key]).all(axis=1), LINE]
         which = f"slice {first['slice']} of patient" if "slice" in key else "patient"
-        raise CaseError(path, f"{which} {first['patient']} stands there twice, and differs: lines {listed(lines)}")
+        why = f"{which} {first['patient']} stands there twice, and differs: lines {listed(lines)}"
+        refuse(CaseError(path, why))
+        kept = kept.drop_duplicates(key)
     if len(kept) < len(table):
         lines = table.loc[~table.index.isin(kept.index), LINE]
         say(f"{path}: {len(lines)} rows stand there twice and count once: lines {listed(lines)}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hemojax.data.case import CaseError
 from hemojax.data.datasets.csv_table import listed
+from hemojax.data.refusals import refuse
 from hemojax.progress import say
 
 ENDINGS = re.compile(r"(\.nii\.gz|\.nii|\.npy|\.hdr|\.img|\.dcm|\.gz)+$", re.IGNORECASE)
@@ -81,7 +82,8 @@ def match(
                 keys[step] = _keys(scans, step)
             fitting = keys[step].get(_key(name, step), [])
             if len(fitting) > 1:
-                raise CaseError(source, f"'{name}' may be {' or '.join(sorted(fitting))}; write its whole name")
+                refuse(CaseError(source, f"'{name}' may be {' or '.join(sorted(fitting))}; write its whole name"))
+                break
             if fitting:
                 found[name] = fitting[0]
                 respelt[step].append(f"'{name}' is {fitting[0]}")
@@ -89,7 +91,7 @@ def match(
         else:
             unknown.append(name)
     if unknown:
-        raise CaseError(source, f"{len(unknown)} {what} match no {target}: {_explained(unknown, scans)}")
+        refuse(CaseError(source, f"{len(unknown)} {what} match no {target}: {_explained(unknown, scans)}"))
     _refuse_two_names(source, found)
     for step, pairs in respelt.items():
         say(f"{source}: {len(pairs)} {what} are spelt otherwise than their files ({step}): {listed(pairs, 3)}")
@@ -139,4 +141,4 @@ def _refuse_two_names(source: Path, found: dict[str, str]) -> None:
     for scan, spellings in names.items():
         if len(spellings) > 1:
             written = " and ".join(f"'{name}'" for name in spellings.values())
-            raise CaseError(source, f"{written} may both be {scan}; write one name for it")
+            refuse(CaseError(source, f"{written} may both be {scan}; write one name for it"))
