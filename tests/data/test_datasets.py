@@ -368,6 +368,7 @@ def test_files_and_patients_in_other_spellings_are_matched_and_said(tmp_path, ca
         ("masks", "p0.nrrd", r"masks: 1 are no .nii.gz files: p0\.nrrd"),
         ("masks", "p0_seg.nii.gz", "'p0' and 'p0_seg' may both be p0"),
         ("masks", "p77.nii.gz", "1 masks match no scan: 'p77'"),
+        ("", "Masks", "Masks: is not read; name it masks"),
         ("", "Slices.CSV", "Slices.CSV: is not read; name it slices.csv"),
     ],
 )

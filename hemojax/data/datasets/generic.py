@@ -116,8 +116,9 @@ def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]], reading: Reading 
     Raises:
         CaseError: with the path and the reason; what concerns one case alone is raised when it is read.
     """
+    if root.is_dir():
+        folder_.say_unused(root, USED)
     images = how.find(root / "images")
-    folder_.say_unused(root, USED)
     masks = _masks(root / "masks", images)
     tables = _tables(root, images, how.instances)
     labels, faults = _labels(root, images, masks, tables=tables, subtypes=subtypes, reading=reading, how=how)
