@@ -64,7 +64,7 @@ def main(argv: list[str]) -> None:
                 stack.enter_context(files.only_writer(workdir))
             task(config, workdir)
     except UserError as error:
-        sys.exit(f"hemojax: {error}")
+        sys.exit(f"hemojax: {' '.join(str(error).splitlines())}")
     except Exception as error:
         reason = files.refusal(error, workdir)
         if reason is None:

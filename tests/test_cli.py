@@ -62,12 +62,12 @@ cli.run()
     assert done.stdout.split() == ["/h/runs/a", "/h/d", "/h/s", "/h"], done.stderr
 
 
-def test_a_disk_that_refuses_is_a_line(monkeypatch):
+def test_a_disk_that_refuses_is_a_line(tmp_path, monkeypatch):
     def refuse(config, workdir):
         raise PermissionError(errno.EACCES, "Permission denied", "/scans/a.nii")
 
     monkeypatch.setattr(cli, "CONFIG", SimpleNamespace(value=smoke.get_config()))
-    monkeypatch.setattr(cli, "WORKDIR", SimpleNamespace(value="work"))
+    monkeypatch.setattr(cli, "WORKDIR", SimpleNamespace(value=str(tmp_path / "work")))
     monkeypatch.setattr(cli, "DISTRIBUTED", SimpleNamespace(value=False))
     monkeypatch.setattr(cli.flags, "FLAGS", {"verbosity": SimpleNamespace(present=True)})
     monkeypatch.setitem(sys.modules, "hemojax.compilation", SimpleNamespace(keep_programs=lambda: None))
@@ -82,7 +82,7 @@ def test_a_name_that_no_config_has_is_refused_with_the_nearest():
 
 
 def test_every_task_is_a_module_with_a_function_of_its_name():
-    assert set(cli.TASKS) == {"bench", "explain", "export", "report", "speed", "train"}
+    assert set(cli.TASKS) == {"bench", "explain", "export", "inspect", "report", "speed", "train"}
     for task in cli.TASKS:
         assert callable(getattr(importlib.import_module(f"hemojax.tasks.{task}"), task))
 

@@ -88,11 +88,16 @@ def check(source: Path, pairs: Mapping[str, Pair], *, what: tuple[str, str], cho
     if choice == "refuse" and 2 * len(found) > bleeding:
         empty = not any((pair.other == 1).any() for pair in pairs.values())
         why = f"{source.name} {cause}" if cause else f"all of {what[1]} are empty" if empty else "look at both"
-        remedy = "Correct it, or say which counts: --config.data.contradictions=table"
+        remedy = f"Correct it, or say which counts: --config.data.contradictions={_choices(what)}"
         refuse(CaseError(source, f"{line}; {why}. {remedy}"))
         return
     counts = "the mask counts" if choice == "mask" else f"{source.name} counts"
     say(f"{source}: {line}; {counts}{_shifted(pairs, found)}")
+
+
+def _choices(what: tuple[str, str]) -> str:
+    """What the option may be: where boxes are compared with labels, masks do not count."""
+    return "table or =mask" if "the masks" in what else "table"
 
 
 def _compared(pair: Pair) -> Bool[np.ndarray, " n"]:

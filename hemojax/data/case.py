@@ -15,6 +15,9 @@ BOXED = 256
 
 SPLITS = ("train", "validation", "test")
 
+MOST_DRAWN = 0.5
+"""Share of a mask's pixels; where more are drawn, the background is."""
+
 
 class CaseError(UserError):
     """A scan that cannot be used: its path, the reason, and what to do."""
@@ -71,14 +74,20 @@ def check_mask(path: Path, array: Shaped[np.ndarray, "h w n"], shape: tuple[int,
     """The mask's integers.
 
     Raises:
-        CaseError: another shape than the scan's, or values that are no integers from 0 to 255.
+        CaseError: another shape than the scan's, values that are no integers from 0 to 255, or a drawn background.
     """
     if array.shape != shape:
         raise CaseError(path, f"the mask's shape {array.shape} is not the scan's {shape}")
-    integers = array.astype(np.uint8).astype(np.uint16)
-    if not np.array_equal(integers, array):
-        raise CaseError(path, "the mask holds values that are not integers from 0 to 255")
-    return integers
+    if array.dtype.kind not in "biuf":
+        raise CaseError(path, "the mask is in colour or no picture; write integers from 0 to 255")
+    odd = array[~((array >= 0) & (array <= 255) & (array % 1 == 0))] if array.dtype != np.uint8 else array[:0]
+    if odd.size:
+        raise CaseError(path, f"the mask holds {odd[0]:g}; write integers from 0 to 255, 0 where nothing is drawn")
+    drawn = np.count_nonzero(array)
+    if drawn > MOST_DRAWN * array.size:
+        share = f"{100 * drawn / array.size:.0f} % of the mask"
+        raise CaseError(path, f"{share} is drawn, more than a haemorrhage can be; write 0 where there is none")
+    return array.astype(np.uint16)
 
 
 def add_boxes(

@@ -123,9 +123,11 @@ def _fault(values: Int[np.ndarray, "*shape"], clipped: bool) -> str:
     if below < 1e-3 * kept.size:  # no air: cropped or padded to the head, or no HU
         tissue = number(1010, 1100)
         if tissue > number(200, 800) and tissue > 0.01 * kept.size:
+            at = 1010 + int(np.searchsorted(counts[1010 - AIR : 1101 - AIR].cumsum(), tissue / 2))
+            added = min((1000, 1024), key=lambda added: abs(at - 35 - added))  # of which brain lies at about 35 HU
             return (
-                f"soft tissue lies at about {1010 + int(counts[1010 - AIR : 1101 - AIR].argmax())} and no air below 0: "
-                "the rescale intercept is missing; say so: --config.data.intensity=offset1024"
+                f"soft tissue lies at about {at} and no air below 0: the rescale intercept is missing; say so: "
+                f"--config.data.intensity=offset{added}"
             )
         if lowest >= 0 and highest in (254, 255):
             return (

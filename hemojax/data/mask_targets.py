@@ -36,7 +36,9 @@ def check(index: pd.DataFrame, masks: Mapping[str, Sequence[int]], *, scored: bo
         return
     others = {value for value in held if not any(value in asked for asked in masks.values())} - {BOXED}
     if others:
-        say(f"no target of --config.data.masks names these integers of the masks: {_integers(others)}")
+        alone = sum(bool(len(drawn)) and others.issuperset(drawn) for drawn in index["drawn"])
+        also = f"; in {alone} slices nothing else is drawn, and they count as haemorrhage" if alone else ""
+        say(f"no target of --config.data.masks names these integers of the masks: {_integers(others)}{also}")
     for split in SPLITS[1:]:
         drawn = [set(values) for values in index.loc[index["split"] == split, "drawn"]]
         bare = [name for name, asked in masks.items() if not any(values & set(asked) for values in drawn)]

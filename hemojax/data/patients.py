@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -42,64 +42,76 @@ class Patients:
         self._rows: dict[str, pd.DataFrame] = {}
         if table:
             rows = label_table.once(self._path, label_table.read(self._path, COLUMNS, needed=()), ["patient"])
+            if (rows["subject"] == "").all() and rows["split"].isna().all():
+                raise CaseError(
+                    self._path, "names no patient and no split; add a column 'patient', 'subject' or 'split'"
+                )
             self.digest = hashlib.sha256(self._path.read_bytes()).hexdigest()
             self._rows = {str(name): of_scan for name, of_scan in rows.groupby("patient")}
         self._pattern = pattern
-
-    def __call__(self, case: Case) -> Case:
-        """The case with its patient and split.
-
-        Raises:
-            UserError: the data set, the table and the pattern contradict each other, or the pattern finds nothing.
-        """
-        row = self._row(case.name)
-        named = {case.patient} - {case.name}
-        split = case.split
-        if row is not None:
-            named |= {label_table.subject_of(self._path, row, otherwise="")} - {""}
-            given = label_table.split_of(self._path, row)
-            if given and split and given != split:
-                raise CaseError(self._path, f"{case.name} is in split {given} there, and in {split} in the data set")
-            split = given or split
-        if self._pattern:
-            found = re.search(self._pattern, case.name)
-            if not (found and (patient := found.group(1 if found.re.groups else 0))):
-                raise UserError(f"--config.data.patient_pattern={self._pattern}: finds no patient in '{case.name}'")
-            named.add(patient)
-        if len(named) > 1:
-            raise UserError(f"scan {case.name} is said to be of several patients: {', '.join(sorted(named))}")
-        return dataclasses.replace(case, patient=named.pop() if named else case.name, split=split)
 
     def of(self, listing: Listing) -> Listing:
         """The listing, of which each case is read with its patient and split.
 
         Raises:
-            CaseError: a row of the table names no case, or two rows may name one.
+            UserError: rows of the table match no scan while scans have no row; a row may name several scans, or two
+                rows one; the pattern finds nothing in the name of a scan.
         """
-        left = self._rows.keys() - {self._named(name) for name in listing.sources}
-        if left:
-            refuse(CaseError(self._path, f"{len(left)} rows name no scan: {listed(sorted(left))}; remove them"))
+        rows = self._by_scan(listing.sources) if self._rows else {}
+        if self._pattern:
+            for name in listing.sources:  # before the first scan is read
+                _patient_in(name, self._pattern)
         sources = {
-            name: dataclasses.replace(source, read=partial(self._read, source.read))
+            name: dataclasses.replace(
+                source, read=partial(_read, source.read, self._path, rows.get(name), self._pattern)
+            )
             for name, source in listing.sources.items()
         }
         return Listing(sources, finish)
 
-    def _read(self, read: Callable[[], Case]) -> Case:
-        return self(read())
+    def _by_scan(self, scans: Collection[str]) -> dict[str, pd.DataFrame]:
+        """The rows of each scan that has any."""
+        found, unknown = matching.fitting(self._path, self._rows, scans, "rows")
+        bare = [name for name in scans if name not in found.values()]
+        if unknown and bare:
+            faults = f"{len(unknown)} rows match no scan: {matching.explained(unknown, scans)}"
+            refuse(CaseError(self._path, f"{faults}; {len(bare)} scans have no row: {listed(bare)}"))
+        elif unknown:
+            say(f"{self._path}: {len(unknown)} rows are of no scan that is used: {listed(unknown)}")
+        if bare and not unknown:
+            say(f"{self._path}: {len(bare)} of {len(scans)} scans have no row: {listed(bare)}")
+        return {scan: self._rows[name] for name, scan in found.items()}
 
-    def _row(self, name: str) -> pd.DataFrame | None:
-        named = self._named(name)
-        return None if named is None else self._rows[named]
 
-    def _named(self, name: str) -> str | None:
-        """The name of this scan in the table."""
-        if name in self._rows:
-            return name
-        near = [other for other in self._rows if matching.plain(other) == matching.plain(name)]
-        if len(near) > 1:
-            raise CaseError(self._path, f"{' and '.join(near)} may both be {name}; write the scan's whole name")
-        return near[0] if near else None
+def _read(read: Callable[[], Case], path: Path, row: pd.DataFrame | None, pattern: str) -> Case:
+    """The case with its patient and split.
+
+    Raises:
+        UserError: the data set, the table and the pattern contradict each other.
+    """
+    case = read()
+    named = {case.patient} - {case.name}
+    split = case.split
+    if row is not None:
+        named |= {label_table.subject_of(path, row, otherwise="")} - {""}
+        given = label_table.split_of(path, row)
+        if given and split and given != split:
+            raise CaseError(path, f"{case.name} is in split {given} there, and in {split} in the data set")
+        split = given or split
+    if pattern:
+        named.add(_patient_in(case.name, pattern))
+    if len(named) > 1:
+        raise UserError(f"scan {case.name} is said to be of several patients: {', '.join(sorted(named))}")
+    return dataclasses.replace(case, patient=named.pop() if named else case.name, split=split)
+
+
+def _patient_in(name: str, pattern: str) -> str:
+    """What the pattern, or its first group, finds in a scan's name."""
+    found = re.search(pattern, name)
+    patient = found and found.group(1 if found.re.groups else 0)
+    if not patient:
+        raise UserError(f"--config.data.patient_pattern={pattern}: finds no patient in '{name}'")
+    return patient
 
 
 def finish(patient_of: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gzip
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,8 @@ MM = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
 """Of a header's unit of length."""
 MOST_VOXELS = 2**30
 """A head CT of 1,024 slices of 1,024 x 1,024 pixels; no array beyond that is read."""
+MOST_BEHIND = 2**28
+"""So many bytes behind a compressed array are read to come to the file's end."""
 DEFLATE = 1032
 """At most so many bytes come of one that gzip wrote (https://zlib.net/zlib_tech.html)."""
 SAME_PLACE = 0.1
@@ -27,6 +30,8 @@ SQUARE = 1.5
 """An axial slice's pixels are no longer than so many times their width: else they were slices of another direction."""
 LONGEST = 3.0
 """Nor is an axial slice of a head."""
+SIZES = (1.0, 2000.0)
+"""An axial slice is as long at least, and at most, in mm: else the unit of length is not what the header says."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +92,7 @@ def read_nifti(path: Path) -> tuple[Shaped[np.ndarray, "_ _ _"], nib.Nifti1Image
     """
     with _naming(path):
         image = _opened(path)
-        array = np.asanyarray(image.dataobj)
+        array = _whole_gzip(path, image) if path.suffix.lower() == ".gz" else np.asanyarray(image.dataobj)
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim != 3 or 0 in array.shape:
@@ -181,7 +186,7 @@ def canonical(path: Path, array: Shaped[np.ndarray, "_ _ _"], affine: Float[np.n
     """An array as it is stored, turned so that its indices grow to the patient's left, back and head.
 
     Raises:
-        CaseError: its slices were not taken axially.
+        CaseError: its slices were not taken axially, or are of a size that no head has.
     """
     turn = orientation.turn(nib.aff2axcodes(affine))
     turned = Volume(turn.canonical(array), turn.affine(affine, array.shape), turn)
@@ -198,6 +203,10 @@ def canonical(path: Path, array: Shaped[np.ndarray, "_ _ _"], affine: Float[np.n
             path,
             f"by its affine ({''.join(nib.aff2axcodes(affine))}) an axial slice would be {_by(sides)} mm, as no head "
             "is; repair its affine",
+        )
+    if not SIZES[0] <= sides.max() <= SIZES[1]:
+        raise CaseError(
+            path, f"by its affine an axial slice would be {_by(sides)} mm, as no head is; repair its affine or its unit"
         )
     return turned
 
@@ -241,12 +250,30 @@ def _opened(path: Path) -> nib.Nifti1Image:
     return image
 
 
+def _whole_gzip(path: Path, image: nib.Nifti1Image) -> Shaped[np.ndarray, "..."]:
+    """The array of a compressed file, read to its end, where its checksum stands: nibabel stops before it.
+
+    Raises:
+        CaseError: much follows the array.
+        OSError: the checksum is not that of what was read.
+    """
+    with gzip.open(path) as file:
+        array = np.asanyarray(type(image).from_stream(file).dataobj)
+        left = MOST_BEHIND
+        while left and (read := len(file.read(2**20))):
+            left = max(left - read, 0)
+    if not left:
+        raise CaseError(path, f"holds much more than the {_by(image.shape)} voxels of its header; convert it again")
+    return array
+
+
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
     """Whatever a reader raises becomes a line with the path."""
+    logger = nib.imageglobals.logger
+    silent, logger.disabled = logger.disabled, True  # what it would say is in its exceptions
     try:
-        with nib.imageglobals.LoggingOutputSuppressor():  # what it would say is in its exceptions
-            yield
+        yield
     except CaseError:
         raise
     except FileNotFoundError:
@@ -254,7 +281,11 @@ def _naming(path: Path) -> Iterator[None]:
     except HeaderDataError as error:
         raise CaseError(path, f"its header cannot be used, convert the scan again ({_first_line(error)})") from None
     except Exception as error:  # a damaged file can make a reader fail in any way, and must not end a batch
+        if path.is_dir():
+            raise CaseError(path, "is a folder; bring the file that is in it here") from None
         raise CaseError(path, f"cannot be read, copy it again ({_first_line(error)})") from None
+    finally:
+        logger.disabled = silent
 
 
 def _corners(volume: Volume) -> Float[np.ndarray, "8 3"]:

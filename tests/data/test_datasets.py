@@ -225,6 +225,13 @@ def fractional_mask(root):
     save(root / "masks" / "p1.nii.gz", np.full((24, 24, 4), 0.5, np.float32))
 
 
+def mask_of(array):
+    return lambda root: save(root / "masks" / "p1.nii.gz", array)
+
+
+COLOUR = np.zeros((24, 24, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+
+
 def flat_scan(root):
     save(root / "images" / "p1.nii.gz", np.zeros((24, 24), np.int16))
 
@@ -259,7 +266,11 @@ def half_a_box(root):
             r"masks/p1\.nii\.gz: corners of the mask lie 96 mm from the scan's; .*resample_masks=True",
         ),
         (flat_voxels, r"images/p1\.nii\.gz: its affine has no inverse, its voxels are 0\.5 x 0\.5 x 0 mm"),
-        (fractional_mask, r"masks/p1\.nii\.gz: the mask holds values that are not integers"),
+        (fractional_mask, r"masks/p1\.nii\.gz: the mask holds 0.5; write integers from 0 to 255"),
+        (mask_of(np.full((24, 24, 4), np.nan, np.float32)), r"p1\.nii\.gz: the mask holds nan; write integers"),
+        (mask_of(np.full((24, 24, 4), -1, np.int16)), r"p1\.nii\.gz: the mask holds -1; write integers"),
+        (mask_of(COLOUR), r"masks/p1\.nii\.gz: the mask is in colour"),
+        (mask_of(np.ones((24, 24, 4), np.uint8)), "100 % of the mask is drawn, .*; write 0 where there is none"),
         (flat_scan, r"images/p1\.nii\.gz: is not a volume: its shape is \(24, 24\)"),
         (lonely_mask, r"masks: 1 masks match no scan: 'p1'; there are p0"),
     ],
@@ -357,6 +368,7 @@ def test_files_and_patients_in_other_spellings_are_matched_and_said(tmp_path, ca
         ("masks", "p0.nrrd", r"masks: 1 are no .nii.gz files: p0\.nrrd"),
         ("masks", "p0_seg.nii.gz", "'p0' and 'p0_seg' may both be p0"),
         ("masks", "p77.nii.gz", "1 masks match no scan: 'p77'"),
+        ("", "Masks", "Masks: is not read; name it masks"),
         ("", "Slices.CSV", "Slices.CSV: is not read; name it slices.csv"),
     ],
 )

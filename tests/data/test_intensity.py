@@ -100,7 +100,7 @@ def test_hu_are_taken_as_they_are(head, name, kind):
     ("name", "line"),
     [
         ("no intercept", r"soft tissue lies at about 10[56]\d .*data\.intensity=offset1024"),
-        ("no intercept, 1000", r"soft tissue lies at about 10[2-4]\d .*data\.intensity=offset1024"),
+        ("no intercept, 1000", r"soft tissue lies at about 10[2-4]\d .*data\.intensity=offset1000"),
         ("no intercept, air of 0", "soft tissue lies at about 10"),
         ("no intercept, padded", "soft tissue lies at about 10"),
         ("no intercept, large field of view", "soft tissue lies at about 10"),

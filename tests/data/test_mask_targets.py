@@ -55,3 +55,9 @@ def test_a_run_that_only_trains_needs_no_mask(capsys):
     assert "no mask or box is drawn" in capsys.readouterr().out
     with pytest.raises(UserError, match="the masks hold 255"):
         mask_targets.check(index([[255]], [[]], [[]]), {"blood": (1,)}, scored=False)
+
+
+def test_slices_that_are_positive_by_another_integer_alone_are_counted(capsys):
+    mask_targets.check(index([[1, 7], [7], []], [[1]], [[1], [7, 9]]), {"blood": (1,)}, scored=True)
+    said = capsys.readouterr().out
+    assert "integers of the masks: 7, 9; in 2 slices nothing else is drawn, and they count as haemorrhage" in said

@@ -35,8 +35,9 @@ def test_a_table_names_patient_and_split(tmp_path, header):
 @pytest.mark.parametrize(
     ("rows", "pattern", "line"),
     [
-        ("x,ann,\n", "", "1 rows name no scan: x"),
-        ("001,ann,\n1,bob,\n", "", "1 rows name no scan: 1"),
+        ("x,ann,\n", "", "1 rows match no scan: 'x'; there are 001, 002. .*; 2 scans have no row: 001, 002"),
+        ("001,ann,\n1,bob,\n", "", "'001' and '1' may both be 001; write one name for it"),
+        ("001,,\n", "", "names no patient and no split; add a column"),
         ("001,ann,test\n", "", "001 is in split test there, and in train in the data set"),
         ("001,ann,\n", r"\d+", "scan 001 is said to be of several patients: 001, ann"),
         ("001,ann,\n002,Ann,\n", "", "patients 'ann' and 'Ann' may be one"),
@@ -49,3 +50,15 @@ def test_contradictions_are_refused(tmp_path, rows, pattern, line):
     path.write_text(f"case,patient,split\n{rows}")
     with pytest.raises(UserError, match=line):
         named([made("001", split="train"), made("002")], path, pattern)
+
+
+def test_a_row_is_of_one_scan_and_what_is_left_over_is_said(tmp_path, capsys):
+    path = tmp_path / "patients.csv"
+    path.write_text("case,patient\n1,ann\n")
+    assert named([made("1"), made("01")], path) == [("1", "ann", None), ("01", "01", None)]
+    assert "patients.csv: 1 of 2 scans have no row: 01" in capsys.readouterr().out
+    path.write_text("case,patient\n1,ann\n9,bob\n")
+    assert named([made("01")], path) == [("01", "ann", None)]
+    said = capsys.readouterr().out
+    assert "1 rows are spelt otherwise than their files (leading zeros): '1' is 01" in said
+    assert "1 rows are of no scan that is used: 9" in said

@@ -1,5 +1,6 @@
 """Volumes of files that say what they are in many ways, or wrongly."""
 
+import gzip
 import struct
 
 import nibabel as nib
@@ -95,12 +96,35 @@ def written(path, offset, form, *values):
         (123, "<B", [7], r"its unit of length is unknown \(xyzt_units 7\)"),
     ],
 )
-def test_a_header_that_cannot_be_used_is_named(tmp_path, offset, form, values, line):
+def test_a_header_that_cannot_be_used_is_named(tmp_path, caplog, offset, form, values, line):
     path = saved(tmp_path / "scan.nii", image())
     written(path, offset, form, *values)
     with pytest.raises(CaseError, match=f"scan.nii: .*{line}") as caught:
         volume.read(path)
     assert "\n" not in str(caught.value)
+    assert not caplog.records  # nor does nibabel say it once more
+
+
+def test_compressed_files_are_read_to_their_checksum(tmp_path, monkeypatch):
+    path = saved(tmp_path / "scan.nii.gz", image())
+    np.testing.assert_array_equal(volume.read(path).array, np.asanyarray(nib.load(path).dataobj))
+    content = gzip.decompress(path.read_bytes())
+    broken = bytearray(gzip.compress(content, 0))
+    broken[len(broken) // 2] ^= 1  # another voxel, as nibabel reads it
+    path.write_bytes(broken)
+    with pytest.raises(CaseError, match=r"scan.nii.gz: cannot be read, copy it again \(CRC check failed"):
+        volume.read(path)
+    path.write_bytes(gzip.compress(content + bytes(1000)))
+    volume.read(path)
+    monkeypatch.setattr(volume, "MOST_BEHIND", 999)
+    with pytest.raises(CaseError, match="holds much more than the 20 x 24 x 4 voxels of its header"):
+        volume.read(path)
+
+
+def test_a_folder_is_no_file(tmp_path):
+    (tmp_path / "scan.nii").mkdir()
+    with pytest.raises(CaseError, match=r"scan\.nii: is a folder; bring the file that is in it here"):
+        volume.read(tmp_path / "scan.nii")
 
 
 def test_any_failure_of_the_reader_is_a_line(tmp_path, monkeypatch):
@@ -117,6 +141,7 @@ def test_any_failure_of_the_reader_is_a_line(tmp_path, monkeypatch):
     [
         ((5, 0.5, 0.5), (9, 24, 24), "its slices were taken sagittally: in axial ones pixels would be 5 x 0.5 mm"),
         ((0.5, 3, 0.5), (24, 9, 24), "its slices were taken coronally"),
+        ((500, 500, 5e3), (20, 24, 4), "an axial slice would be 10000 x 12000 mm, as no head is; .* or its unit"),
         ((1, 1, 1), (6, 64, 64), r"by its affine \(RAS\) an axial slice would be 6 x 64 mm"),
     ],
 )

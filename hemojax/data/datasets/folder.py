@@ -40,6 +40,9 @@ def files(folder: Path, endings: Sequence[str], *, strict: bool = True) -> dict[
         if name in found:
             refuse(CaseError(path, f"{found[name].name} beside it has the same name; remove one of them"))
         found[name] = path
+    endless = [name for name in others if name.lower().endswith(tuple(endings))]
+    if endless and strict:
+        raise CaseError(folder, f"{listed(endless)}: a folder, or a link to nothing; bring the file itself here")
     unread = [name for name in others if name.lower().endswith(SCANS)]
     if unread and strict:
         why = f"{len(unread)} are no {endings[0]} files: {listed(unread)}; convert them or move them"

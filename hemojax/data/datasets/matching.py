@@ -4,7 +4,7 @@ import difflib
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from hemojax.data.case import CaseError
@@ -54,7 +54,19 @@ SHOWN = 5
 def match(
     source: Path, names: Iterable[str], scans: Collection[str], what: str, target: str = "scan"
 ) -> dict[str, str]:
-    """The scan that each name means; names that are spelt otherwise than their scan are said once.
+    """The scan that each name means, see `fitting`.
+
+    Raises:
+        CaseError: a name fits no scan, several scans, or a scan that another name fits.
+    """
+    found, unknown = fitting(source, names, scans, what)
+    if unknown:
+        refuse(CaseError(source, f"{len(unknown)} {what} match no {target}: {explained(unknown, scans)}"))
+    return found
+
+
+def fitting(source: Path, names: Iterable[str], scans: Collection[str], what: str) -> tuple[dict[str, str], list[str]]:
+    """The scan that each name means, and the names that fit none; other spellings than the scan's are said once.
 
     Where a scan has the name itself, that one is meant. Otherwise spellings may differ as STEPS says, where exactly
     one scan fits the name, and no other name fits the scan.
@@ -64,10 +76,9 @@ def match(
         names: as they stand there.
         scans: the names of the scans.
         what: what the names are of, for messages: patients, masks.
-        target: what the scans are, for messages.
 
     Raises:
-        CaseError: a name fits no scan, several scans, or a scan that another name fits.
+        CaseError: a name fits several scans, or a scan that another name fits.
     """
     found: dict[str, str] = {}
     respelt: dict[str, list[str]] = defaultdict(list)
@@ -90,12 +101,10 @@ def match(
                 break
         else:
             unknown.append(name)
-    if unknown:
-        refuse(CaseError(source, f"{len(unknown)} {what} match no {target}: {_explained(unknown, scans)}"))
     _refuse_two_names(source, found)
     for step, pairs in respelt.items():
         say(f"{source}: {len(pairs)} {what} are spelt otherwise than their files ({step}): {listed(pairs, 3)}")
-    return found
+    return found, unknown
 
 
 def plain(name: str) -> str:
@@ -118,7 +127,8 @@ def _keys(scans: Collection[str], step: str) -> dict[str, list[str]]:
     return found
 
 
-def _explained(unknown: list[str], scans: Collection[str]) -> str:
+def explained(unknown: Sequence[str], scans: Collection[str]) -> str:
+    """The names that fit no scan, each with the likely reason, and what there is."""
     words = []
     for name in unknown[:SHOWN]:
         near = [near for near in difflib.get_close_matches(name, scans, cutoff=0.7) if _letters(near) != _letters(name)]
