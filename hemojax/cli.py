@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import importlib
 import pkgutil
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -88,7 +89,14 @@ def parse(argv: list[str]) -> list[str]:
         nearest = difflib.get_close_matches(wrong, known, n=1, cutoff=0)[0]
         sys.exit(f"hemojax: no option --{wrong}: did you mean --{nearest}?")
     except (flags.Error, OSError, TypeError, UserError, ValueError) as error:
-        sys.exit(f"hemojax: {' '.join(str(error).split())}")
+        sys.exit(f"hemojax: {_with_form(' '.join(str(error).split()))}")
+
+
+def _with_form(refusal: str) -> str:
+    """A refusal by absl of an option's value, in which the form that the option has stands for Python's words."""
+    found = re.match(r"flag --config\.([\w.]+)=(.*?): ", refusal)
+    form = found and option_rules.form(found[1])
+    return f"--config.{found[1]}={found[2]}: give {form}" if found and form else refusal
 
 
 def built_in() -> dict[str, Path]:

@@ -55,7 +55,10 @@ def only_writer(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another process is writing there; the message names it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError:  # as /proc says it
+        raise UserError(f"--workdir={folder}: no folder can be made there; name another") from None
     with (folder / ".lock").open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -237,6 +237,14 @@ def rule(name: str) -> Rule:
     return next(RULES[key] for key in (name, f"{section}.*", f"cam.*.{last}") if key in RULES)
 
 
+def form(name: str) -> str:
+    """What an option may be, in words; "" where there is no rule, as of a section."""
+    try:
+        return rule(name).form
+    except StopIteration:
+        return ""
+
+
 def _check_together(config: ConfigDict) -> None:
     """What one option asks of others."""
     data = config.data

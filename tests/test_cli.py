@@ -62,6 +62,22 @@ cli.run()
     assert done.stdout.split() == ["/h/runs/a", "/h/d", "/h/s", "/h"], done.stderr
 
 
+@pytest.mark.parametrize(
+    ("by_absl", "said"),
+    [
+        (
+            "flag --config.data.size=abc: invalid literal for int() with base 10: 'abc'",
+            "--config.data.size=abc: give a whole number from 16 to 8192",
+        ),
+        ("flag --config.data.axes=a: b: no text", "--config.data.axes=a: give text"),
+        ("flag --config.data=5: `5` is not a dict.", "flag --config.data=5: `5` is not a dict."),
+        ("Missing value for flag --workdir", "Missing value for flag --workdir"),
+    ],
+)
+def test_a_value_that_cannot_be_parsed_is_refused_with_the_form(by_absl, said):
+    assert cli._with_form(by_absl) == said
+
+
 def test_a_disk_that_refuses_is_a_line(tmp_path, monkeypatch):
     def refuse(config, workdir):
         raise PermissionError(errno.EACCES, "Permission denied", "/scans/a.nii")

@@ -32,12 +32,14 @@ def train(config: ConfigDict, workdir: Path) -> TrainedRun:
         raise UserError("--config.data.fold=-1: only bench makes several trainings; name one fold")
     run = Run(checked(config), workdir)
     guard(run)
+    pretrained = run.config.train.pretrain != ""
+    initial = None if pretrained else loop.initial_variables(run.config)  # weights that do not fit are refused first
     reader = _prepared(run)
     data = run.config.data
     index = pd.concat([records.read_index(reader.folder, split) for split in SPLITS])
     mask_targets.check(index, data.masks.to_dict(), scored=config.task == "bench")
     describe(run, records.about(run.records))
-    loop.train(run, reader, _pretrained(run) if run.config.train.pretrain else loop.initial_variables(run.config))
+    loop.train(run, reader, _pretrained(run) if initial is None else initial)
     trained = loop.trained(run)
     infer = predict.build(trained.network)
     parts = [

@@ -1,6 +1,7 @@
 """Both layouts give the cases that stand on disk, and every fault ends in a line that names the file."""
 
 import gzip
+import io
 
 import nibabel as nib
 import numpy as np
@@ -328,6 +329,17 @@ def test_hemorica_faults(tmp_path):
     np.save(root / "images" / "bob_4.npy", np.array([{"a": 1}], dtype=object))
     with pytest.raises(CaseError, match=r"bob_4\.npy: cannot be read"):
         read("hemorica", root)
+    for path in (root / "images" / "bob_4.npy", root / "masks" / "ann_3.npy"):
+        for content in (b"", b"PK\3\4 no archive", npy_header(shape=(200_000, 200_000))):
+            path.write_bytes(content)
+            with pytest.raises(CaseError, match=rf"{path.name}: cannot be read"):
+                read("hemorica", root)
+
+
+def npy_header(**about):
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, **about})
+    return file.getvalue()
 
 
 def rename(root, folder, old, new):

@@ -95,3 +95,13 @@ def test_all_folds_are_for_bench(tmp_path):
     config.data.update(folds=3, fold=-1)
     with pytest.raises(UserError, match=r"--config\.data\.fold=-1"):
         train(config, tmp_path)
+
+
+def test_weights_that_do_not_fit_are_refused_before_the_data_are_prepared(tmp_path, monkeypatch):
+    def refuse(config):
+        raise UserError("do not fit")
+
+    monkeypatch.setattr(loop, "initial_variables", refuse)
+    with pytest.raises(UserError, match="do not fit"):
+        train(defaults(), tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -173,9 +173,11 @@ def _case(root: Path, rows: pd.DataFrame, labels: np.ndarray, reading: Reading) 
 
 def _read(path: Path) -> np.ndarray:
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
-        raise CaseError(path, f"cannot be read, copy it again ({str(error).splitlines()[0]})") from None
-    if array.ndim != 2:
-        raise CaseError(path, f"is not one slice: its shape is {array.shape}")
-    return array
+        array = np.lib.format.open_memmap(path, mode="r")  # no header makes it allocate what is not there
+        shape = array.shape
+    except Exception as error:  # a damaged file can make a reader fail in any way
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CaseError(path, f"cannot be read, copy it again ({reason})") from None
+    if len(shape) != 2:
+        raise CaseError(path, f"is not one slice: its shape is {shape}")
+    return np.array(array)
