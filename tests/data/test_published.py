@@ -1,6 +1,8 @@
 """The layouts of published data sets give their cases, labels and patients; auto tells them apart."""
 
+import re
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -183,5 +185,13 @@ def test_auto_in_doubt(tmp_path):
         UserError, match=r"may have several layouts: images holds NIfTI files \(generic\); data and label"
     ):
         recognition.recognised(tmp_path / "here")
-    with pytest.raises(UserError, match="its layout is not known; no such folder"):
+    with pytest.raises(UserError, match="nowhere: no such folder"):
         recognition.recognised(tmp_path / "nowhere")
+
+
+def test_every_layout_has_signs_and_stands_in_the_docs_and_the_config():
+    root = Path(__file__).parents[2]
+    assert recognition.SIGNS.keys() == LAYOUTS.keys()
+    for name in (*LAYOUTS, recognition.AUTO, "phantom"):
+        assert f"| `{name}` |" in (root / "docs" / "data.md").read_text()
+        assert re.search(rf"# .*\b{name}\b.*\n    data\.layout", (root / "hemojax" / "config.py").read_text())
