@@ -30,5 +30,5 @@ def test_a_data_set_without_masks_is_refused_before_it_is_read(tmp_path):
         prepare.prepare(config, tmp_path / "records")
     assert not (tmp_path / "records").exists()
     config.task = "train"
-    with pytest.raises(UserError, match="split '.*' has no"):
+    with pytest.raises(UserError, match=r"split '.*' has no"):
         prepare.prepare(config, tmp_path / "records")

@@ -14,6 +14,7 @@ from data.published import BHSD, PHYSIONET
 from hemojax.data.case import CaseError
 from hemojax.data.datasets import LAYOUTS, recognition
 from hemojax.data.labels import BHSD_SUBTYPES, LABELS
+from hemojax.data.splits import SplitAssigner
 from hemojax.errors import UserError
 
 MAKERS = {name: getattr(published, name) for name in ("bhsd", "physionet", "instance", "seg_cq500", "rsna")}
@@ -36,7 +37,9 @@ def test_bhsd(tmp_path):
     assert [case.patient for case in cases] == ["ID_02b882cc", "ID_2db7ee14", "ID_2db7ee14"]
     assert [labels(case)[1] for case in cases] == ["any IPH", "any IVH", "any SAH"]
     assert list(labels(cases[0]).values()) == ["", "any IPH", "any IPH", ""]
-    assert {case.split for case in cases} == {None}
+    assign = SplitAssigner({"train": 0.4, "validation": 0.3, "test": 0.3})
+    first, second, third = (assign(case) for case in cases)
+    assert first != second == third
     # Where the affines disagree the voxels correspond.
     for case, integer in zip(cases, (2, 3, 4), strict=True):
         stored = np.asanyarray(nib.load(tmp_path / "label_192" / "images" / f"{case.name}.nii.gz").dataobj)
@@ -95,6 +98,10 @@ def test_masks_of_two_values(tmp_path, value):
     folders.save(label, np.where(drawn, 255.0, 0.0) + np.eye(24)[..., None] * value)
     with pytest.raises(CaseError, match="0 and one other value were expected"):
         read("instance", tmp_path)
+    colours = np.zeros(drawn.shape, [(name, np.uint8) for name in "RGB"])
+    folders.save(label, colours)
+    with pytest.raises(CaseError, match="is in colour or no picture"):
+        read("instance", tmp_path)
 
 
 def test_seg_cq500(tmp_path, capsys):
@@ -142,6 +149,10 @@ def test_rsna_slices_that_cannot_be_used(tmp_path, capsys):
     assert "1 images are left out (is cut off: it is smaller than its pixels; copy it again): ID_ab010.dcm" in said
     assert "1 images have no row and are left out: ID_ff00" in said
     assert "1 of 8 images are not in stage_2_train" in said
+    table = (tmp_path / "stage_2_train.csv").read_text()
+    (tmp_path / "stage_2_train.csv").write_text(table.replace("ID_ab023_any,0\n", ""))
+    assert len(read("rsna", tmp_path)[1].slices) == 2
+    assert "of 1 images it is not known whether they bleed, they are left out: ID_ab023" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

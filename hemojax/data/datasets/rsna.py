@@ -12,13 +12,10 @@ Some files hold signed values of 12 bits, and their headers call them unsigned: 
 near 0. Such a slice is put right. The labels of stage_2_test are not public.
 """
 
-import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,8 +47,6 @@ UNSIGNED = -100
 """With an intercept above this, in HU, unsigned values hold no air."""
 UNEVEN = 0.05
 """Distances of slices that differ by more than this share of them are no spacing."""
-MANY = 4096
-"""So many headers are read by all cores."""
 
 
 def cases(root: Path, _: Mapping[str, tuple[int, ...]], reading: Reading = PLAIN) -> Listing:
@@ -107,7 +102,12 @@ def _labels(path: Path, images: Sequence[str]) -> pd.DataFrame:
     if missing:
         say(f"{path}: {missing} of {len(table)} images are not in {IMAGES}")
     known = label_table.completed(path, table.loc[table.index.intersection(images)].sort_index())
-    return known[list(LABELS)]
+    unknown = known.index[known["any"] < 0]
+    if len(unknown):
+        say(
+            f"{path}: of {len(unknown)} images it is not known whether they bleed, they are left out: {listed(unknown)}"
+        )
+    return known.loc[known["any"] >= 0, list(LABELS)]
 
 
 class _Header(NamedTuple):
@@ -123,7 +123,7 @@ def _series(where: Path, paths: Sequence[Path]) -> dict[tuple[str, str], list[Pa
     found: dict[tuple[str, str], list[Path]] = {}
     faults: dict[str, list[str]] = {}
     with Progress("reading headers", len(paths)) as progress:
-        for path, header in zip(paths, _headers(paths), strict=True):
+        for path, header in zip(paths, map(_header, paths), strict=True):
             if header.fault:
                 faults.setdefault(header.fault, []).append(path.name)
             else:
@@ -132,18 +132,6 @@ def _series(where: Path, paths: Sequence[Path]) -> dict[tuple[str, str], list[Pa
     for fault, names in faults.items():
         say(f"{where}: {len(names)} images are left out ({fault}): {listed(names)}")
     return found
-
-
-def _headers(paths: Sequence[Path]) -> Iterable[_Header]:
-    if len(paths) < MANY:
-        return map(_header, paths)
-    return _on_all_cores(paths)
-
-
-def _on_all_cores(paths: Sequence[Path]) -> Iterator[_Header]:
-    # Not forked: this process has threads, and what they hold would never be released.
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn")) as pool:
-        yield from pool.map(_header, paths, chunksize=256)
 
 
 def _header(path: Path) -> _Header:
