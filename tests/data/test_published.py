@@ -1,5 +1,6 @@
 """The layouts of published data sets give their cases, labels and patients; auto tells them apart."""
 
+import pickle
 import re
 import shutil
 from pathlib import Path
@@ -66,6 +67,17 @@ def test_physionet(tmp_path):
     assert (first.labels >= 0).all()
     assert np.unique(first.mask).tolist() == [0, 1]
     assert first.mask.any(axis=(0, 1)).tolist() == [False, True, True, False]
+
+
+def test_physionet_of_a_part(tmp_path, capsys):
+    table = pd.read_csv(published.physionet(tmp_path) / PHYSIONET)
+    table[table["PatientNumber"] == 66].to_csv(tmp_path / PHYSIONET, index=False)
+    assert labels(read("physionet", tmp_path)[0]) == {0: "", 1: "any", 2: "any", 3: ""}
+    assert "1 of 2 scans have no row: 049" in capsys.readouterr().out
+    (tmp_path / "ct_scans" / "066.nii").unlink()
+    (tmp_path / "masks" / "066.nii").unlink()
+    with pytest.raises(CaseError, match="1 patients match no scan: '066'"):
+        read("physionet", tmp_path)
 
 
 def test_physionet_counted_from_0(tmp_path):
@@ -146,6 +158,7 @@ def test_rsna_slices_that_cannot_be_used(tmp_path, capsys):
     assert np.isnan(first.spacing[2])  # a slice is missing between
     assert len(second.slices) == 3
     said = capsys.readouterr().out
+    assert "ID_0c1: 1 slices hold signed values that their headers call unsigned; they are read as signed" in said
     assert "1 images are left out (is cut off: it is smaller than its pixels; copy it again): ID_ab010.dcm" in said
     assert "1 images have no row and are left out: ID_ff00" in said
     assert "1 of 8 images are not in stage_2_train" in said
@@ -153,6 +166,24 @@ def test_rsna_slices_that_cannot_be_used(tmp_path, capsys):
     (tmp_path / "stage_2_train.csv").write_text(table.replace("ID_ab023_any,0\n", ""))
     assert len(read("rsna", tmp_path)[1].slices) == 2
     assert "of 1 images it is not known whether they bleed, they are left out: ID_ab023" in capsys.readouterr().out
+
+
+def test_rsna_names_nobody(tmp_path, capsys):
+    images, values = published.rsna(tmp_path) / "stage_2_train", dicom_folders.hu(4)
+    tags = {"StudyInstanceUID": "ID_0c1", "SeriesInstanceUID": "ID_aa01", "PatientID": "Plantagenet"}
+    for at in range(4):
+        published.rsna_image(images / f"ID_ab01{at}.dcm", values[at], number=at, **tags)
+    with pytest.raises(
+        CaseError, match=r"\.dcm: its PatientID is none of RSNA's, which begin with ID_; use the layout"
+    ):
+        read("rsna", tmp_path)
+    published.rsna_image(
+        images / "ID_ab010.dcm", values[0], number=0, **(tags | {"StudyInstanceUID": "../Plantagenet"})
+    )
+    list(LAYOUTS["rsna"](tmp_path, BHSD_SUBTYPES).sources)
+    said = capsys.readouterr().out
+    assert "1 images are left out (its study or series is none of RSNA's, which begin with ID_): ID_ab010.dcm" in said
+    assert "Plantagenet" not in said
 
 
 @pytest.mark.parametrize(
@@ -168,6 +199,14 @@ def test_rsna_faults_of_the_table(tmp_path, row, line):
         file.write(f"{row}\n")
     with pytest.raises(CaseError, match=line):
         read("rsna", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["bhsd", "physionet", "instance", "seg_cq500", "rsna"])
+def test_other_processes_can_read_a_case(tmp_path, name):
+    source = next(iter(LAYOUTS[name](MAKERS[name](tmp_path), BHSD_SUBTYPES).sources.values()))
+    again = pickle.loads(pickle.dumps(source.read))()
+    np.testing.assert_array_equal(again.hu, source.read().hu)
+    assert all(path.is_file() for path in source.files)
 
 
 def dicom(root):

@@ -38,6 +38,8 @@ from hemojax.progress import Progress, say
 
 IMAGES, TABLE = "stage_2_train", "stage_2_train.csv"
 PLACE = Place((IMAGES, TABLE), ("rsna-intracranial-hemorrhage-detection",))
+OTHERS = ("stage_2_test", "stage_2_sample_submission.csv")
+"""What lies there too, and has no labels."""
 WORDS = {"any": "any", "epidural": "EPH", "subdural": "SDH", "subarachnoid": "SAH"}
 WORDS |= {"intraparenchymal": "IPH", "intraventricular": "IVH"}
 ID = re.compile(r"ID_[0-9a-f]+")
@@ -60,6 +62,7 @@ def cases(root: Path, _: Mapping[str, tuple[int, ...]], reading: Reading = PLAIN
         CaseError: with the path and the reason; what concerns one case alone is raised when it is read.
     """
     home = PLACE.home(root)
+    folder.say_unused(home, (*PLACE.needed, *OTHERS))
     paths = folder.files(home / IMAGES, (".dcm",))
     labels = _labels(home / TABLE, list(paths))
     series = _series(home / IMAGES, [paths[name] for name in labels.index])
@@ -141,6 +144,8 @@ def _header(path: Path) -> _Header:
         return _Header("", "", str(error))
     if len(planes) != 1:
         return _Header("", "", "no DICOM file of one image")
+    if not (ID.fullmatch(planes[0].study) and ID.fullmatch(planes[0].series)):
+        return _Header("", "", "its study or series is none of RSNA's, which begin with ID_")
     return _Header(planes[0].study, planes[0].series, planes[0].left_out)
 
 
@@ -160,8 +165,11 @@ def _case(name: str, files: Sequence[Path], labels: Int8[np.ndarray, "n 6"], rea
     if len(steps) and steps.sum() == 0:
         raise CaseError(planes[0].path, "all slices of its series stand at one place")
     array, image = pixels.read(name, [plane._replace(distance=1.0) for plane in planes])
-    for n, plane in enumerate(planes):
-        array[..., n] = _signed(array[..., n], plane.intercept)
+    signed = [_signed(array[..., n], plane.intercept) for n, plane in enumerate(planes)]
+    wrong = sum(not np.array_equal(hu, array[..., n]) for n, hu in enumerate(signed))
+    if wrong:
+        say(f"{name}: {wrong} slices hold signed values that their headers call unsigned; they are read as signed")
+    array = np.stack(signed, axis=2)
     scan = volume.canonical(planes[0].path, array, np.array(image.affine, np.float64))
     hu = intensity.to_hu(planes[0].path, scan.array, reading.intensity)
     i, j, between = scan.spacing
