@@ -127,7 +127,7 @@ def explain(config: ConfigDict, workdir: Path) -> None:
                 progress.line(
                     f"{name}: {positive.sum()} of {len(positive)} slices positive, {len(found_boxes)} boxes{without}"
                 )
-                if isinstance(scan, dicom.Stack) and dicom_files.available():
+                if isinstance(scan, dicom.Stack) and _can_be_referred_to(name, scan):
                     try:
                         origin = _origin(scan, run, choice, identity=config.explain.dicom_identity)
                         mask, heat = (
@@ -202,6 +202,14 @@ def _scans(options: ConfigDict) -> dict[str, Path | dicom.Stack]:
     if not dicom_files.available():
         say("no DICOM is written: pip install 'hemojax[dicom]'")
     return dict(found.stacks)
+
+
+def _can_be_referred_to(name: str, stack: dicom.Stack) -> bool:
+    """Whether DICOM objects are written for a stack; if its files are to blame, that is said."""
+    classed = dicom.has_class(stack)
+    if not classed:
+        say(f"{name}: no DICOM is written: its files do not name their class (SOPClassUID)")
+    return classed and dicom_files.available()
 
 
 def _identity(config: ConfigDict) -> str:

@@ -1,6 +1,9 @@
 """The layouts of published data sets give their cases, labels and patients; auto tells them apart."""
 
+import pickle
+import re
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -12,6 +15,7 @@ from data.published import BHSD, PHYSIONET
 from hemojax.data.case import CaseError
 from hemojax.data.datasets import LAYOUTS, recognition
 from hemojax.data.labels import BHSD_SUBTYPES, LABELS
+from hemojax.data.splits import SplitAssigner
 from hemojax.errors import UserError
 
 MAKERS = {name: getattr(published, name) for name in ("bhsd", "physionet", "instance", "seg_cq500", "rsna")}
@@ -34,7 +38,9 @@ def test_bhsd(tmp_path):
     assert [case.patient for case in cases] == ["ID_02b882cc", "ID_2db7ee14", "ID_2db7ee14"]
     assert [labels(case)[1] for case in cases] == ["any IPH", "any IVH", "any SAH"]
     assert list(labels(cases[0]).values()) == ["", "any IPH", "any IPH", ""]
-    assert {case.split for case in cases} == {None}
+    assign = SplitAssigner({"train": 0.4, "validation": 0.3, "test": 0.3})
+    first, second, third = (assign(case) for case in cases)
+    assert first != second == third
     # Where the affines disagree the voxels correspond.
     for case, integer in zip(cases, (2, 3, 4), strict=True):
         stored = np.asanyarray(nib.load(tmp_path / "label_192" / "images" / f"{case.name}.nii.gz").dataobj)
@@ -49,7 +55,9 @@ def test_bhsd_of_another_shape(tmp_path):
     with pytest.raises(CaseError, match=rf"ground truths/{BHSD[1]}.* 24 x 24 x 5 is not the scan's 24 x 24 x 4"):
         read("bhsd", tmp_path)
     shutil.rmtree(masks)
-    with pytest.raises(CaseError, match=r"has no images and ground truths; there are __MACOSX, label_192"):
+    with pytest.raises(
+        CaseError, match="nor in label_192 there are images and ground truths; there are __MACOSX, label"
+    ):
         read("bhsd", tmp_path)
 
 
@@ -61,6 +69,17 @@ def test_physionet(tmp_path):
     assert (first.labels >= 0).all()
     assert np.unique(first.mask).tolist() == [0, 1]
     assert first.mask.any(axis=(0, 1)).tolist() == [False, True, True, False]
+
+
+def test_physionet_of_a_part(tmp_path, capsys):
+    table = pd.read_csv(published.physionet(tmp_path) / PHYSIONET)
+    table[table["PatientNumber"] == 66].to_csv(tmp_path / PHYSIONET, index=False)
+    assert labels(read("physionet", tmp_path)[0]) == {0: "", 1: "any", 2: "any", 3: ""}
+    assert "1 of 2 scans have no row: 049" in capsys.readouterr().out
+    (tmp_path / "ct_scans" / "066.nii").unlink()
+    (tmp_path / "masks" / "066.nii").unlink()
+    with pytest.raises(CaseError, match="1 patients match no scan: '066'"):
+        read("physionet", tmp_path)
 
 
 def test_physionet_counted_from_0(tmp_path):
@@ -92,6 +111,10 @@ def test_masks_of_two_values(tmp_path, value):
     assert read("instance", tmp_path)[0].mask.sum() == drawn.sum()
     folders.save(label, np.where(drawn, 255.0, 0.0) + np.eye(24)[..., None] * value)
     with pytest.raises(CaseError, match="0 and one other value were expected"):
+        read("instance", tmp_path)
+    colours = np.zeros(drawn.shape, [(name, np.uint8) for name in "RGB"])
+    folders.save(label, colours)
+    with pytest.raises(CaseError, match="is in colour or no picture"):
         read("instance", tmp_path)
 
 
@@ -137,9 +160,32 @@ def test_rsna_slices_that_cannot_be_used(tmp_path, capsys):
     assert np.isnan(first.spacing[2])  # a slice is missing between
     assert len(second.slices) == 3
     said = capsys.readouterr().out
+    assert "ID_0c1: 1 slices hold signed values that their headers call unsigned; they are read as signed" in said
     assert "1 images are left out (is cut off: it is smaller than its pixels; copy it again): ID_ab010.dcm" in said
     assert "1 images have no row and are left out: ID_ff00" in said
     assert "1 of 8 images are not in stage_2_train" in said
+    table = (tmp_path / "stage_2_train.csv").read_text()
+    (tmp_path / "stage_2_train.csv").write_text(table.replace("ID_ab023_any,0\n", ""))
+    assert len(read("rsna", tmp_path)[1].slices) == 2
+    assert "of 1 images it is not known whether they bleed, they are left out: ID_ab023" in capsys.readouterr().out
+
+
+def test_rsna_names_nobody(tmp_path, capsys):
+    images, values = published.rsna(tmp_path) / "stage_2_train", dicom_folders.hu(4)
+    tags = {"StudyInstanceUID": "ID_0c1", "SeriesInstanceUID": "ID_aa01", "PatientID": "Plantagenet"}
+    for at in range(4):
+        published.rsna_image(images / f"ID_ab01{at}.dcm", values[at], number=at, **tags)
+    with pytest.raises(
+        CaseError, match=r"\.dcm: its PatientID is none of RSNA's, which begin with ID_; use the layout"
+    ):
+        read("rsna", tmp_path)
+    published.rsna_image(
+        images / "ID_ab010.dcm", values[0], number=0, **(tags | {"StudyInstanceUID": "../Plantagenet"})
+    )
+    list(LAYOUTS["rsna"](tmp_path, BHSD_SUBTYPES).sources)
+    said = capsys.readouterr().out
+    assert "1 images are left out (its study or series is none of RSNA's, which begin with ID_): ID_ab010.dcm" in said
+    assert "Plantagenet" not in said
 
 
 @pytest.mark.parametrize(
@@ -155,6 +201,14 @@ def test_rsna_faults_of_the_table(tmp_path, row, line):
         file.write(f"{row}\n")
     with pytest.raises(CaseError, match=line):
         read("rsna", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["bhsd", "physionet", "instance", "seg_cq500", "rsna"])
+def test_other_processes_can_read_a_case(tmp_path, name):
+    source = next(iter(LAYOUTS[name](MAKERS[name](tmp_path), BHSD_SUBTYPES).sources.values()))
+    again = pickle.loads(pickle.dumps(source.read))()
+    np.testing.assert_array_equal(again.hu, source.read().hu)
+    assert all(path.is_file() for path in source.files)
 
 
 def dicom(root):
@@ -183,5 +237,13 @@ def test_auto_in_doubt(tmp_path):
         UserError, match=r"may have several layouts: images holds NIfTI files \(generic\); data and label"
     ):
         recognition.recognised(tmp_path / "here")
-    with pytest.raises(UserError, match="its layout is not known; no such folder"):
+    with pytest.raises(UserError, match="nowhere: no such folder"):
         recognition.recognised(tmp_path / "nowhere")
+
+
+def test_every_layout_has_signs_and_stands_in_the_docs_and_the_config():
+    root = Path(__file__).parents[2]
+    assert recognition.SIGNS.keys() == LAYOUTS.keys()
+    for name in (*LAYOUTS, recognition.AUTO, "phantom"):
+        assert f"| `{name}` |" in (root / "docs" / "data.md").read_text()
+        assert re.search(rf"# .*\b{name}\b.*\n    data\.layout", (root / "hemojax" / "config.py").read_text())

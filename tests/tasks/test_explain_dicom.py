@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from data import dicom_folders
+from data import dicom_folders, published
 
 from configs import smoke
 from hemojax.data import dicom
@@ -97,6 +97,16 @@ def test_a_series_that_cannot_be_referred_to_still_gives_nifti(tmp_path, config)
     (reason,) = json.loads((tmp_path / "run" / "explain" / "explain.json").read_text())["failed"].values()
     assert reason == "IM0003: has no FrameOfReferenceUID to refer to"
     assert len(list((tmp_path / "run" / "explain").glob("*.nii.gz"))) == 2
+
+
+def test_slices_of_rsna_2019_give_nifti(tmp_path, config, capsys):
+    for n, plane in enumerate(HU):
+        tags = {"StudyInstanceUID": "ID_0c", "SeriesInstanceUID": "ID_0d", "PatientID": "ID_0e"}
+        published.rsna_image(tmp_path / "export" / f"ID_0{n}.dcm", plane, number=n, **tags)
+    explain.explain(config, tmp_path / "run")
+    made = sorted(path.suffix for path in (tmp_path / "run" / "explain").glob("ct-*"))
+    assert made == [".gz", ".gz", ".png"]
+    assert "no DICOM is written: its files do not name their class" in capsys.readouterr().out
 
 
 def test_every_series_on_request(tmp_path, config):

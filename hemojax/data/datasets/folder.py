@@ -98,7 +98,8 @@ class Place(NamedTuple):
         """
         found = self.find(root)
         if found is None:
-            raise CaseError(root, f"has no {' and '.join(self.needed)}; {there(root)}")
+            places = f"neither here nor in {' or '.join(self.inner)} there are" if root.is_dir() else "has no"
+            raise CaseError(root, f"{places} {' and '.join(self.needed)}; {there(root)}")
         return found
 
 

@@ -30,6 +30,8 @@ def binary(mask: Path, _: Path, axes: str) -> Volume:
         CaseError: it has other values, or see `volume.read`.
     """
     found = volume.read(mask, axes)
+    if found.array.dtype.kind not in "biuf":
+        raise CaseError(mask, "is in colour or no picture; 0 and one other value were expected")
     nothing, drawn = found.array == 0, np.rint(found.array.max())
     if not (nothing | ((np.rint(found.array) == drawn) & (drawn >= 1))).all():
         values = np.unique(found.array)

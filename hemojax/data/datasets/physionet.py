@@ -17,11 +17,12 @@ import pandas as pd
 from hemojax.data import volume
 from hemojax.data.case import CaseError
 from hemojax.data.datasets import folder, generic, label_table, mask_files, matching
-from hemojax.data.datasets.csv_table import LINE
+from hemojax.data.datasets.csv_table import LINE, listed
 from hemojax.data.datasets.folder import Place
 from hemojax.data.datasets.generic import Found, Tables
 from hemojax.data.listing import Listing
 from hemojax.data.reading import PLAIN, Reading
+from hemojax.progress import say
 
 SCANS, MASKS, TABLE = "ct_scans", "masks", "hemorrhage_diagnosis_raw_ct.csv"
 PLACE = Place(
@@ -67,6 +68,9 @@ def _rows(path: Path, images: Mapping[str, Path], reading: Reading) -> dict[str,
     padded = table["patient"].str.zfill(3)
     table["patient"] = padded.map(matching.match(path, padded, images, "patients"))
     found = {str(name): rows for name, rows in label_table.once(path, table, ["patient", "slice"]).groupby("patient")}
+    bare = sorted(images.keys() - found.keys())
+    if bare:
+        say(f"{path}: {len(bare)} of {len(images)} scans have no row: {listed(bare)}")
     for name, rows in found.items():
         try:
             _, number = volume.order(images[name], reading.axes)

@@ -17,8 +17,10 @@ def recognised(root: Path) -> str:
     """The layout of a folder, which is said with the reason.
 
     Raises:
-        UserError: no layout fits, or several do: names what was seen.
+        UserError: there is no such folder; or no layout fits, or several do: names what was seen.
     """
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder")
     found = {name: seen for name, sign in SIGNS.items() if (seen := sign(root))}
     if len(found) == 1:
         ((name, seen),) = found.items()
@@ -28,7 +30,7 @@ def recognised(root: Path) -> str:
     if found:
         reasons = "; ".join(f"{seen} ({name})" for name, seen in found.items())
         raise UserError(f"{root}: may have several layouts: {reasons}; {option}")
-    inner = [path for path in sorted(root.iterdir()) if path.is_dir()] if root.is_dir() else []
+    inner = [path for path in sorted(root.iterdir()) if path.is_dir()]
     near = [path.name for path in inner if any(sign(path) for sign in SIGNS.values())]
     where = f"; name the folder {' or '.join(near[:3])} in it as --config.data.root" if near else f"; {option}"
     raise UserError(f"{root}: its layout is not known; {folder.there(root)}{where}")

@@ -12,13 +12,10 @@ Some files hold signed values of 12 bits, and their headers call them unsigned: 
 near 0. Such a slice is put right. The labels of stage_2_test are not public.
 """
 
-import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +38,8 @@ from hemojax.progress import Progress, say
 
 IMAGES, TABLE = "stage_2_train", "stage_2_train.csv"
 PLACE = Place((IMAGES, TABLE), ("rsna-intracranial-hemorrhage-detection",))
+OTHERS = ("stage_2_test", "stage_2_sample_submission.csv")
+"""What lies there too, and has no labels."""
 WORDS = {"any": "any", "epidural": "EPH", "subdural": "SDH", "subarachnoid": "SAH"}
 WORDS |= {"intraparenchymal": "IPH", "intraventricular": "IVH"}
 ID = re.compile(r"ID_[0-9a-f]+")
@@ -50,8 +49,6 @@ UNSIGNED = -100
 """With an intercept above this, in HU, unsigned values hold no air."""
 UNEVEN = 0.05
 """Distances of slices that differ by more than this share of them are no spacing."""
-MANY = 4096
-"""So many headers are read by all cores."""
 
 
 def cases(root: Path, _: Mapping[str, tuple[int, ...]], reading: Reading = PLAIN) -> Listing:
@@ -65,6 +62,7 @@ def cases(root: Path, _: Mapping[str, tuple[int, ...]], reading: Reading = PLAIN
         CaseError: with the path and the reason; what concerns one case alone is raised when it is read.
     """
     home = PLACE.home(root)
+    folder.say_unused(home, (*PLACE.needed, *OTHERS))
     paths = folder.files(home / IMAGES, (".dcm",))
     labels = _labels(home / TABLE, list(paths))
     series = _series(home / IMAGES, [paths[name] for name in labels.index])
@@ -107,7 +105,12 @@ def _labels(path: Path, images: Sequence[str]) -> pd.DataFrame:
     if missing:
         say(f"{path}: {missing} of {len(table)} images are not in {IMAGES}")
     known = label_table.completed(path, table.loc[table.index.intersection(images)].sort_index())
-    return known[list(LABELS)]
+    unknown = known.index[known["any"] < 0]
+    if len(unknown):
+        say(
+            f"{path}: of {len(unknown)} images it is not known whether they bleed, they are left out: {listed(unknown)}"
+        )
+    return known.loc[known["any"] >= 0, list(LABELS)]
 
 
 class _Header(NamedTuple):
@@ -123,7 +126,7 @@ def _series(where: Path, paths: Sequence[Path]) -> dict[tuple[str, str], list[Pa
     found: dict[tuple[str, str], list[Path]] = {}
     faults: dict[str, list[str]] = {}
     with Progress("reading headers", len(paths)) as progress:
-        for path, header in zip(paths, _headers(paths), strict=True):
+        for path, header in zip(paths, map(_header, paths), strict=True):
             if header.fault:
                 faults.setdefault(header.fault, []).append(path.name)
             else:
@@ -134,18 +137,6 @@ def _series(where: Path, paths: Sequence[Path]) -> dict[tuple[str, str], list[Pa
     return found
 
 
-def _headers(paths: Sequence[Path]) -> Iterable[_Header]:
-    if len(paths) < MANY:
-        return map(_header, paths)
-    return _on_all_cores(paths)
-
-
-def _on_all_cores(paths: Sequence[Path]) -> Iterator[_Header]:
-    # Not forked: this process has threads, and what they hold would never be released.
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn")) as pool:
-        yield from pool.map(_header, paths, chunksize=256)
-
-
 def _header(path: Path) -> _Header:
     try:
         planes = headers.planes(path)
@@ -153,6 +144,8 @@ def _header(path: Path) -> _Header:
         return _Header("", "", str(error))
     if len(planes) != 1:
         return _Header("", "", "no DICOM file of one image")
+    if not (ID.fullmatch(planes[0].study) and ID.fullmatch(planes[0].series)):
+        return _Header("", "", "its study or series is none of RSNA's, which begin with ID_")
     return _Header(planes[0].study, planes[0].series, planes[0].left_out)
 
 
@@ -172,8 +165,11 @@ def _case(name: str, files: Sequence[Path], labels: Int8[np.ndarray, "n 6"], rea
     if len(steps) and steps.sum() == 0:
         raise CaseError(planes[0].path, "all slices of its series stand at one place")
     array, image = pixels.read(name, [plane._replace(distance=1.0) for plane in planes])
-    for n, plane in enumerate(planes):
-        array[..., n] = _signed(array[..., n], plane.intercept)
+    signed = [_signed(array[..., n], plane.intercept) for n, plane in enumerate(planes)]
+    wrong = sum(not np.array_equal(hu, array[..., n]) for n, hu in enumerate(signed))
+    if wrong:
+        say(f"{name}: {wrong} slices hold signed values that their headers call unsigned; they are read as signed")
+    array = np.stack(signed, axis=2)
     scan = volume.canonical(planes[0].path, array, np.array(image.affine, np.float64))
     hu = intensity.to_hu(planes[0].path, scan.array, reading.intensity)
     i, j, between = scan.spacing

@@ -6,7 +6,7 @@ series by a hash of its UID and a file by its last name, never by a folder.
 
 from hemojax.data.dicom.headers import is_dicom
 from hemojax.data.dicom.pixels import slices_first
-from hemojax.data.dicom.references import sources
+from hemojax.data.dicom.references import has_class, sources
 from hemojax.data.dicom.series import Found, Stack, find, read
 
-__all__ = ["Found", "Stack", "find", "is_dicom", "read", "slices_first", "sources"]
+__all__ = ["Found", "Stack", "find", "has_class", "is_dicom", "read", "slices_first", "sources"]

@@ -48,6 +48,15 @@ def sources(stack: Stack, *, identity: bool) -> list[Dataset]:
     return found
 
 
+def has_class(stack: Stack) -> bool:
+    """Whether a stack's first file names its class, without which nothing can refer to it; RSNA 2019's do not."""
+    try:
+        with headers.quiet():
+            return bool(headers.read(stack.planes[0].path, ["SOPClassUID"]).get("SOPClassUID"))
+    except (OSError, headers.Unreadable):
+        return True  # `sources` says what is wrong
+
+
 def _complete(header: Dataset, first: Plane) -> None:
     """Orientation and thickness stand where they are looked for, and are the same for all planes of a stack."""
     measures = {"PixelSpacing": list(first.spacing), "SliceThickness": first.distance}
