@@ -82,7 +82,7 @@ def test_a_name_that_no_config_has_is_refused_with_the_nearest():
 
 
 def test_every_task_is_a_module_with_a_function_of_its_name():
-    assert set(cli.TASKS) == {"bench", "explain", "export", "report", "speed", "train"}
+    assert set(cli.TASKS) == {"bench", "explain", "export", "inspect", "report", "speed", "train"}
     for task in cli.TASKS:
         assert callable(getattr(importlib.import_module(f"hemojax.tasks.{task}"), task))
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from hemojax.data.orientation import Turn
 
 MM = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
 """Of a header's unit of length."""
-MOST_VOXELS = 2**30
-"""A head CT of 1,024 slices of 1,024 x 1,024 pixels; no array beyond that is read."""
+MOST_VOXELS = 2**29
+"""A head CT of 512 slices of 1,024 x 1,024 pixels; no array beyond that is read, however well it is compressed."""
 DEFLATE = 1032
 """At most so many bytes come of one that gzip wrote (https://zlib.net/zlib_tech.html)."""
 SAME_PLACE = 0.1
@@ -225,9 +226,11 @@ def _opened(path: Path) -> nib.Nifti1Image:
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
     """Whatever a reader raises becomes a line with the path."""
+    logger = nib.imageglobals.logger
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)  # what it would say is in its exceptions
     try:
-        with nib.imageglobals.LoggingOutputSuppressor():  # what it would say is in its exceptions
-            yield
+        yield
     except CaseError:
         raise
     except FileNotFoundError:
@@ -236,6 +239,8 @@ def _naming(path: Path) -> Iterator[None]:
         raise CaseError(path, f"its header cannot be used, convert the scan again ({_first_line(error)})") from None
     except Exception as error:  # a damaged file can make a reader fail in any way, and must not end a batch
         raise CaseError(path, f"cannot be read, copy it again ({_first_line(error)})") from None
+    finally:
+        logger.setLevel(level)
 
 
 def _corners(volume: Volume) -> Float[np.ndarray, "8 3"]:

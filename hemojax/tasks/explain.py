@@ -121,7 +121,7 @@ def explain(config: ConfigDict, workdir: Path) -> None:
                 tables.failed(name, f"{scan.name}: could not be explained ({type(error).__name__}: {reason})")
             else:
                 positive = np.asarray((probability > 0.5).any(axis=1))
-                bare = positive & ~found.heat.any(axis=(0, 1))[given.volume.numbers]
+                bare = positive & ~np.asarray(found.heat.any(axis=(0, 1)))[given.volume.numbers]
                 tables.add(name, probability, bare, boxes=found_boxes, shape=given.volume.own_shape)
                 without = f"; the map of {bare.sum()} of them is zero" if bare.any() else ""
                 progress.line(
