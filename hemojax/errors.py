@@ -2,6 +2,10 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from unicodedata import category
+
+_STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode's categories of controls, marks that nobody sees, halves of characters, and ends of lines."""
 
 
 class UserError(Exception):
@@ -9,7 +13,20 @@ class UserError(Exception):
 
     Its message is one line that names the file, case or option and says what to do. The command line prints that line
     and exits with status 1; a traceback is never shown for it.
+
+    Args:
+        message: names and cells of files may stand in it as they are, see `one_line`.
     """
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
+
+
+def one_line(text: str) -> str:
+    """The text with escapes for what would break its line, steer a terminal, or cannot be written in UTF-8."""
+    if text.isprintable():
+        return text
+    return "".join(ascii(letter)[1:-1] if category(letter) in _STEERING else letter for letter in text)
 
 
 def check_name(name: str, known: Iterable[str], kind: str) -> None:

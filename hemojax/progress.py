@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from hemojax.errors import one_line
+
 PLAIN_EVERY_S = 20.0
 
 
@@ -18,7 +20,7 @@ _heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)
 
 def say(text: str) -> None:
     """Print a line about what is being done."""
-    heard = _heard.get()
+    text, heard = one_line(text), _heard.get()
     if heard is not None:
         heard.append(text)
         return
@@ -83,4 +85,4 @@ class Progress:
 
     def line(self, text: str) -> None:
         """Print a line above the bar."""
-        self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._bar.console.print(one_line(text), highlight=False, markup=False, soft_wrap=True)

@@ -4,9 +4,14 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from unicodedata import category
 
+from hemojax.data import refusals
 from hemojax.data.case import Case, CaseError
 from hemojax.errors import UserError
+
+_NEVER = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode's categories of what breaks a line, or is no character but a byte of a name that is not UTF-8."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +55,14 @@ class Listing:
 
     sources: Mapping[str, Source]
     finish: Callable[[Mapping[str, str]], None] = lambda patient_of: None
+
+    def __post_init__(self):
+        """Refuses names that no table and no file of results could hold."""
+        for name, source in self.sources.items():
+            if not name.strip(". ") or any(letter in "/\\" or category(letter) in _NEVER for letter in name):
+                path = next(iter(source.files), Path(name))
+                why = f"'{name}' is no name for a case: rename it, without '/', '\\' and what cannot be written"
+                refusals.refuse(CaseError(path, why))
 
     def __iter__(self) -> Iterator[Case]:
         """Reads one case after the other."""

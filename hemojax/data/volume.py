@@ -18,8 +18,8 @@ from hemojax.data.orientation import Turn
 
 MM = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
 """Of a header's unit of length."""
-MOST_VOXELS = 2**30
-"""A head CT of 1,024 slices of 1,024 x 1,024 pixels; no array beyond that is read."""
+MOST_VOXELS = 2**29
+"""A head CT of 512 slices of 1,024 x 1,024 pixels; no array beyond that is read, however well it is compressed."""
 MOST_BEHIND = 2**28
 """So many bytes behind a compressed array are read to come to the file's end."""
 DEFLATE = 1032

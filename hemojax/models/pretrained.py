@@ -97,7 +97,7 @@ def load(path: Path, network: StagedNetwork, variables: Mapping[str, Any]) -> di
         UserError: the file cannot be read, or tensors are missing, unexpected, of another shape, or hold NaN or
             infinity (the message names the first of each kind).
     """
-    return fit(_read(path), path, network, variables)
+    return fit(read(path), path, network, variables)
 
 
 def fit(
@@ -199,7 +199,12 @@ def save(path: Path, network: StagedNetwork, variables: Mapping[str, Any]) -> No
         save_file(state_dict(network, variables), temporary)
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def read(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of a file of weights by name, see `load`.
+
+    Raises:
+        UserError: it is of another format or cannot be read.
+    """
     if path.suffix in (".pth", ".pt", ".ckpt"):
         return torch_files.read(path)
     if path.suffix != ".safetensors":

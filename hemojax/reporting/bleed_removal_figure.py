@@ -1,6 +1,7 @@
 """The figure of slices with and without their bleed."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
@@ -38,6 +39,7 @@ def removal_gallery(arrays: Mapping[str, Shaped[np.ndarray, "..."]], mask: str) 
             axes.set_xlim(left - 0.5, left + side - 0.5)
             axes.set_ylim(top + side - 0.5, top - 0.5)
         words = f"case {arrays['case'][index]}\nslice {arrays['slice'][index]}"
-        row[0].text(-0.04, 0.5, words, transform=row[0].transAxes, ha="right", va="center", fontsize=8)
+        style: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 8, "parse_math": False}
+        row[0].text(-0.04, 0.5, words, transform=row[0].transAxes, **style)
     figure.text(0.01, 1 - 0.08 / height, f"Without the {mask}", fontsize=10, weight="bold", va="top")
     return figure

@@ -8,6 +8,7 @@ where it is 0.
 import math
 import re
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,13 @@ GALLERY = ("ct", "truth", "heat", "threshold", "dice", "kind", "mask", "case", "
 KINDS = ("typical", "best", "worst")
 TILE_INCHES, CAPTION_INCHES, HEADER_INCHES = 1.75, 1.3, 0.68
 _CELL: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
-_CAPTION: dict[str, Any] = {"ha": "right", "fontsize": 8}
+_CAPTION: dict[str, Any] = {"ha": "right", "fontsize": 8, "parse_math": False}
 
 
 def write_figure(path: Path, figure: Figure) -> None:
     """Writes a PNG; the same figure gives the same bytes."""
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # of a script that the font does not have, in the name of a case
         figure.savefig(temporary, dpi=DPI, facecolor=figure.get_facecolor(), metadata={"Software": None})
 
 

@@ -1,6 +1,7 @@
 """The report of a benchmark, made again at any time from the result tables in its folder and from nothing else."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -226,11 +227,16 @@ def markdown_table(table: pd.DataFrame) -> str:
     """A table of texts as Markdown, in columns of even width."""
     columns = []
     for name in table.columns:
-        cells = [name, *table[name]]
+        cells = [name, *map(_escaped, table[name])]
         width, text = max(3, *map(len, cells)), _is_text(table[name])
         cells = [cell.ljust(width) if text else cell.rjust(width) for cell in cells]
         columns.append([cells[0], "-" * width if text else "-" * (width - 1) + ":", *cells[1:]])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in zip(*columns, strict=True))
+
+
+def _escaped(cell: str) -> str:
+    """A cell in which no bar ends it, and nothing is taken for HTML: names of files may stand there."""
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", cell).replace("|", "\\|")
 
 
 def _is_text(cells: pd.Series) -> bool:

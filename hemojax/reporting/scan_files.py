@@ -175,7 +175,8 @@ def montage(
     figure = figures.new_figure(max(columns * TILE_INCHES, MONTAGE_INCHES), total, background="black")
     grid = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
     figure.subplots_adjust(left=0.005, right=0.995, bottom=0.005, top=rows * tall / total)
-    figure.text(0.01, 1 - 0.09 / total, title, color="white", fontsize=8, va="top", weight="bold")
+    words: dict[str, Any] = {"color": "white", "fontsize": 8, "va": "top", "weight": "bold", "parse_math": False}
+    figure.text(0.01, 1 - 0.09 / total, title, **words)
     legend = f"colour: heat map, 0 to 1; line: predicted mask; {flips.left} is on the viewer's left"
     figure.text(0.01, 1 - 0.27 / total, legend, color="0.75", fontsize=6.5, va="top")
     for axes in grid.flat:

@@ -16,6 +16,8 @@ from hemojax.data.case import CaseError
 from hemojax.progress import say
 
 SEPARATORS = ",;\t|"
+LONGEST = 100
+"""Letters of a column's name that are looked at: longer ones take long to compare."""
 LINE = "line"
 """The column of the number of each row's line in the file, from 1."""
 _WHOLE = re.compile(r"[+-]?\d{1,9}([.,](?!000$)0+)?")
@@ -160,7 +162,7 @@ def _check_header(
     missing = [theirs for theirs, ours in columns.items() if ours not in names]
     unused = [name for name, ours in zip(header, names, strict=True) if name and not ours]
     for name in unused:
-        near = difflib.get_close_matches(_key(name), missing, n=1, cutoff=0.8)
+        near = difflib.get_close_matches(_key(name)[:LONGEST], missing, n=1, cutoff=0.8)
         if near:
             raise CaseError(path, f"column '{name}' is not known: is it '{near[0]}'? Name it so, or otherwise")
     if unused:

@@ -14,6 +14,7 @@ one across the body's axis, i and j are the two other axes of the array in their
 A blank label is not known: the mask decides; without a mask the slice is left out. See docs/data.md.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -184,6 +185,8 @@ def masks_of(folder: Path, images: Mapping[str, Path]) -> dict[str, Path]:
     Raises:
         CaseError: a mask is of no scan, or several are of one.
     """
+    if os.path.lexists(folder) and not folder.is_dir():
+        refusals.refuse(CaseError(folder, "is no folder, or a link to nowhere; mend or remove it"))
     files = folder_.files(folder, SUFFIXES) if folder.is_dir() else {}
     scan_of = matching.match(folder, files, images, "masks")
     number = Counter(scan_of.values())
@@ -202,7 +205,7 @@ def _tables(
     found: list[dict[str, pd.DataFrame] | None] = []
     for name, key in (("slices.csv", ["patient", "slice"]), ("boxes.csv", ["patient", *BOX])):
         path = root / name
-        if not path.exists():
+        if not os.path.lexists(path):  # a link to nowhere is no table either, and is refused below
             found.append(None)
             continue
         try:

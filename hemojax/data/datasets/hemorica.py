@@ -145,14 +145,14 @@ def _drawn(rows: pd.DataFrame, subtypes: Mapping[str, tuple[int, ...]]) -> np.nd
     found = np.full((len(rows), len(LABELS)), -1, np.int8)
     for at, path in enumerate(rows["mask"]):
         if isinstance(path, Path):
-            plane = _read(path)[..., None]
+            plane = read_slice(path)[..., None]
             found[at] = cases_.labels_from_mask(cases_.check_mask(path, plane, plane.shape), subtypes, known=True)[0]
     return found
 
 
 def _case(root: Path, rows: pd.DataFrame, labels: np.ndarray, reading: Reading) -> Case:
     patient, turn = str(rows["patient"].iloc[0]), orientation.turn(reading.axes or AXES)
-    planes = [_read(path) for path in rows["image"]]
+    planes = [read_slice(path) for path in rows["image"]]
     shape = planes[0].shape
     for path, plane in zip(rows["image"], planes, strict=True):
         if plane.shape != shape:
@@ -161,7 +161,7 @@ def _case(root: Path, rows: pd.DataFrame, labels: np.ndarray, reading: Reading) 
     for path in rows["mask"]:
         drawn = isinstance(path, Path)
         empty = np.zeros((*shape, 1), np.uint16)
-        masks.append(cases_.check_mask(path, _read(path)[..., None], empty.shape) if drawn else empty)
+        masks.append(cases_.check_mask(path, read_slice(path)[..., None], empty.shape) if drawn else empty)
     mask = turn.canonical(np.concatenate(masks, axis=2))
     numbers = turn.numbers(len(rows))
     hu = intensity.to_hu(rows["image"].iloc[0], turn.canonical(np.stack(planes, axis=2)), reading.intensity)
@@ -171,7 +171,12 @@ def _case(root: Path, rows: pd.DataFrame, labels: np.ndarray, reading: Reading) 
     return Case(patient, patient, split, hu, mask, labels[numbers], slices, CANONICAL, spacing, stored=turn.codes)
 
 
-def _read(path: Path) -> np.ndarray:
+def read_slice(path: Path) -> np.ndarray:
+    """One slice or its mask, as it is stored; a pickle in it is not run.
+
+    Raises:
+        CaseError: the file is missing, damaged or holds another array.
+    """
     try:
         array = np.lib.format.open_memmap(path, mode="r")  # no header makes it allocate what is not there
         shape = array.shape
