@@ -487,3 +487,16 @@ def test_hemorica_blank_labels(tmp_path, capsys):
     (ann,) = read("hemorica", root)
     assert (ann.name, ann.slices.tolist(), ann.labels[:, 0].tolist()) == ("ann", [3], [1])
     assert "3 slices of 2 scans have neither a label nor a mask and are left out: ann, bob" in capsys.readouterr().out
+
+
+def test_scans_that_do_not_say_their_order_are_named(tmp_path, capsys):
+    root = generic(tmp_path, cases=2)
+    for kind in ("images", "masks"):
+        save(root / kind / "p1.nii.gz", np.asanyarray(nib.load(root / kind / "p1.nii.gz").dataobj), None)
+    read("generic", root)
+    assert (
+        "images: 1 of 2 scans do not say the order of their arrays and are read as LAS: p1.nii"
+        in capsys.readouterr().out
+    )
+    read("generic", root, reading=Reading(axes="LPS"))
+    assert "the order" not in capsys.readouterr().out

@@ -15,7 +15,7 @@ A blank label is not known: the mask decides; without a mask the slice is left o
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -81,6 +81,7 @@ class Scans(NamedTuple):
         order: from the order of a scan's file to the canonical one, and how many slices it has; given the order `axes`
             of arrays that do not say it.
         read: its volume, likewise.
+        without_order: of these files the ones that do not say their order.
         instances: the case and the slice of every image that has a UID, for tables that name slices by it.
     """
 
@@ -88,6 +89,7 @@ class Scans(NamedTuple):
     files: Callable[[Path], tuple[Path, ...]]
     order: Callable[[Path, str], tuple[Turn, int]]
     read: Callable[[Path, str], Volume]
+    without_order: Callable[[Iterable[Path]], list[Path]]
     instances: Callable[[Mapping[str, Path]], dict[str, tuple[str, int]]]
 
 
@@ -99,7 +101,7 @@ def _without_uids(_: Mapping[str, Path]) -> dict[str, tuple[str, int]]:
     return {}
 
 
-NIFTI = Scans(partial(scans, strict=True), _itself, volume.order, volume.read, _without_uids)
+NIFTI = Scans(partial(scans, strict=True), _itself, volume.order, volume.read, volume.without_order, _without_uids)
 
 
 def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]], reading: Reading = PLAIN, how: Scans = NIFTI) -> Listing:
@@ -119,6 +121,8 @@ def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]], reading: Reading 
     if root.is_dir():
         folder_.say_unused(root, USED)
     images = how.find(root / "images")
+    if not reading.axes:
+        _say_order(root / "images", len(images), how.without_order(images.values()))
     masks = _masks(root / "masks", images)
     tables = _tables(root, images, how.instances)
     labels, faults = _labels(root, images, masks, tables=tables, subtypes=subtypes, reading=reading, how=how)
@@ -148,6 +152,16 @@ def _masks(folder: Path, images: Mapping[str, Path]) -> dict[str, Path]:
         bare = sorted(images.keys() - scan_of.values())
         say(f"{folder}: {len(bare)} of {len(images)} scans have no mask: {listed(bare)}")
     return {scan_of[name]: path for name, path in files.items()}
+
+
+def _say_order(folder: Path, number: int, unsaid: Sequence[Path]) -> None:
+    """A word about scans whose files do not say their order."""
+    if unsaid:
+        names = listed(path.name for path in unsaid)
+        say(
+            f"{folder}: {len(unsaid)} of {number} scans do not say the order of their arrays and are read as LAS: "
+            f"{names}; name another order: --config.data.axes"
+        )
 
 
 def _tables(
