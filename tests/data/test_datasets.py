@@ -376,6 +376,7 @@ def test_files_and_patients_in_other_spellings_are_matched_and_said(tmp_path, ca
     ("folder", "name", "line"),
     [
         ("images", "p0.nii", "p0.nii.gz: p0.nii beside it has the same name|p0.nii.gz beside it has the same name"),
+        ("images", "Jos\udce9.nii", r"images: the name 'Jos\\xe9\.nii' is not UTF-8; rename it"),
         ("images", "p9.hdr", r"images: 1 are no .nii.gz files: p9\.hdr; convert them"),
         ("masks", "p0.nrrd", r"masks: 1 are no .nii.gz files: p0\.nrrd"),
         ("masks", "p0_seg.nii.gz", "'p0' and 'p0_seg' may both be p0"),

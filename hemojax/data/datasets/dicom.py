@@ -15,6 +15,7 @@ from nibabel import aff2axcodes
 from hemojax.data import dicom, orientation, volume
 from hemojax.data.case import CaseError
 from hemojax.data.datasets import generic
+from hemojax.data.datasets.folder import check_name
 from hemojax.data.dicom import Stack, headers, pixels
 from hemojax.data.listing import Listing
 from hemojax.data.orientation import Turn
@@ -45,6 +46,8 @@ def _folders(folder: Path) -> dict[str, Path]:
     found = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")}
     if not found:
         raise CaseError(folder, "holds no folder of DICOM files")
+    for path in found.values():
+        check_name(path)
     return found
 
 
