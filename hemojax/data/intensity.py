@@ -73,8 +73,10 @@ def to_hu(path: Path, array: Shaped[np.ndarray, "h w n"], intensity: str = "hu")
     if low < -32768 or high > 32767:
         raise CaseError(path, f"values from {low:g} to {high:g} are no HU")
     if given.kind == "grey":
-        if low < 0 or high > 255:
+        if low < 0 or high > 255 or 1 < high < 128:  # brain alone is brighter than half of a window's greys
             raise CaseError(path, f"values from {low:g} to {high:g} are no grey values from 0 to 1 or from 0 to 255")
+        if np.median(array[[0, -1]]) == high > low:
+            raise CaseError(path, f"air is white: the edge of its slices is at {high:g}; turn the grey values over")
         centre, width = given.window
         unit = np.float32(width / (255 if high > 1 else 1))
         array = array.astype(np.float32) * unit + np.float32(centre - width / 2)

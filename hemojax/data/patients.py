@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,12 @@ from hemojax.errors import UserError
 from hemojax.progress import say
 
 COLUMNS = {"patient": "patient", "split": "split", **label_table.WHOSE}
+
+
+STEM = "^(.*)[ _.-]"
+"""Finds in a scan's name what stands before its last part."""
+MOST_SCANS = 8
+"""More scans of one patient are not thought of."""
 
 
 class Patients:
@@ -134,3 +140,22 @@ def finish(patient_of: Mapping[str, str]) -> None:
     several = [patient for patient, scans in scans_of.items() if len(scans) > 1]
     if several:
         say(f"{len(patient_of)} scans of {len(scans_of)} patients; with several scans: {listed(several)}")
+    alike = look_alike([scan for scan, patient in patient_of.items() if scan == patient])
+    if alike:
+        groups = listed((" and ".join(names[:2]) for names in alike), 3)
+        say(
+            f"{sum(map(len, alike))} scans have names as of several scans of one patient: {groups}; if they are, say "
+            f"so, or they come into different splits: --config.data.patient_pattern='{STEM}'"
+        )
+
+
+def look_alike(scans: Iterable[str]) -> list[list[str]]:
+    """Scans whose names differ in their last part alone, as 007_a and 007_b, if such groups are small."""
+    of_stem: dict[str, list[str]] = {}
+    for scan in scans:
+        found = re.search(STEM, scan)
+        of_stem.setdefault(found[1] if found else scan, []).append(scan)
+    # Where many names share a stem, the last part is what tells patients apart: CT-001, CT-002, ...
+    if len(of_stem) == 1 or max(map(len, of_stem.values()), default=0) > MOST_SCANS:
+        return []
+    return [names for stem, names in of_stem.items() if len(names) > 1 and re.search(r"\d", stem)]

@@ -106,6 +106,8 @@ def prepare(
     made = iter(_made(tasks, skip))
     cases = {name: stored.part(name, found[name]) if name in same else next(made) for name in found}
     used = [part for part in cases.values() if not part.fault]
+    if cases and not used:
+        raise UserError(f"none of {len(cases)} scans can be used; the first: {next(iter(cases.values())).fault}")
     # Folds are dealt anew.
     index = index_of(used, SplitAssigner(fractions, **dealing), {} if dealing.get("folds") else stored.splits())
     check(listing, index)

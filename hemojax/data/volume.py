@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -118,6 +118,21 @@ def order(path: Path, axes: str = "") -> tuple[Turn, int]:
     return turn, int(image.shape[turn.axes[2]])
 
 
+def says_order(image: nib.Nifti1Image) -> bool:
+    """Whether the file says in which order its array is: one of its form codes is not 0."""
+    return bool(image.header["sform_code"] or image.header["qform_code"])
+
+
+def without_order(paths: Iterable[Path]) -> list[Path]:
+    """The files of these that do not say their order; those that cannot be read are not among them."""
+    found = []
+    for path in paths:
+        with contextlib.suppress(CaseError), _naming(path):
+            if not says_order(_opened(path)):
+                found.append(path)
+    return found
+
+
 def read(path: Path, axes: str = "") -> Volume:
     """The volume of a NIfTI file, in the canonical orientation.
 
@@ -163,7 +178,7 @@ def affine_mm(path: Path, image: nib.Nifti1Image, axes: str = "") -> Float[np.nd
     except KeyError:
         raise CaseError(path, f"its unit of length is unknown (xyzt_units {header['xyzt_units']})") from None
     affine = np.array(image.affine, np.float64)
-    if axes and not (header["sform_code"] or header["qform_code"]):
+    if axes and not says_order(image):
         turn = orientation.turn(axes)
         sizes = np.abs(header["pixdim"][1:4].astype(np.float64))
         affine = np.eye(4)

@@ -359,6 +359,8 @@ def _read(scan: Path | dicom.Stack, how: reading.Reading) -> Given:
     else:
         path, (array, image) = scan, volume.read_nifti(scan)
         affine = volume.affine_mm(path, image, how.axes)
+        if not (how.axes or volume.says_order(image)):
+            say(f"{scan.name}: does not say the order of its array and is read as LAS; or name it: --config.data.axes")
     turned = volume.canonical(path, array, affine)
     return Given(intensity.to_hu(path, turned.array, how.intensity), turned, image, affine)
 

@@ -376,6 +376,7 @@ def test_files_and_patients_in_other_spellings_are_matched_and_said(tmp_path, ca
     ("folder", "name", "line"),
     [
         ("images", "p0.nii", "p0.nii.gz: p0.nii beside it has the same name|p0.nii.gz beside it has the same name"),
+        ("images", "Jos\udce9.nii", r"images: the name 'Jos\\xe9\.nii' is not UTF-8; rename it"),
         ("images", "p9.hdr", r"images: 1 are no .nii.gz files: p9\.hdr; convert them"),
         ("masks", "p0.nrrd", r"masks: 1 are no .nii.gz files: p0\.nrrd"),
         ("masks", "p0_seg.nii.gz", "'p0' and 'p0_seg' may both be p0"),
@@ -487,3 +488,16 @@ def test_hemorica_blank_labels(tmp_path, capsys):
     (ann,) = read("hemorica", root)
     assert (ann.name, ann.slices.tolist(), ann.labels[:, 0].tolist()) == ("ann", [3], [1])
     assert "3 slices of 2 scans have neither a label nor a mask and are left out: ann, bob" in capsys.readouterr().out
+
+
+def test_scans_that_do_not_say_their_order_are_named(tmp_path, capsys):
+    root = generic(tmp_path, cases=2)
+    for kind in ("images", "masks"):
+        save(root / kind / "p1.nii.gz", np.asanyarray(nib.load(root / kind / "p1.nii.gz").dataobj), None)
+    read("generic", root)
+    assert (
+        "images: 1 of 2 scans do not say the order of their arrays and are read as LAS: p1.nii"
+        in capsys.readouterr().out
+    )
+    read("generic", root, reading=Reading(axes="LPS"))
+    assert "the order" not in capsys.readouterr().out

@@ -161,6 +161,13 @@ def test_what_is_declared_wrongly_is_refused(head, name, kind, line):
         intensity.to_hu(SCAN, change(name, head), kind)
 
 
+def test_grey_values_of_another_form_are_refused(head):
+    grey = change("0 to 255", head)
+    for array, line in ((255 - grey, "air is white: .* at 255"), (grey // 3, "from 0 to 85 are no grey values")):
+        with pytest.raises(CaseError, match=line):
+            intensity.to_hu(SCAN, array, "grey:40:80")
+
+
 def test_what_is_no_number_is_refused(head):
     colour = np.zeros(head.shape, [("R", "u1"), ("G", "u1"), ("B", "u1")])
     for array, line in ((colour, r"colour \(RGB\)"), (head.astype(complex), "complex128"), (head / np.nan, "NaN")):

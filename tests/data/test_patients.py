@@ -4,7 +4,7 @@ import pytest
 from data.made_cases import made
 
 from hemojax.data.listing import of_cases
-from hemojax.data.patients import Patients
+from hemojax.data.patients import Patients, finish, look_alike
 from hemojax.errors import UserError
 
 
@@ -62,3 +62,26 @@ def test_a_row_is_of_one_scan_and_what_is_left_over_is_said(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "1 rows are spelt otherwise than their files (leading zeros): '1' is 01" in said
     assert "1 rows are of no scan that is used: 9" in said
+
+
+@pytest.mark.parametrize(
+    ("scans", "alike"),
+    [
+        (["p0_a", "p0_b", "p1_a"], [["p0_a", "p0_b"]]),
+        (["sub-01_ses-1", "sub-01_ses-2", "sub-02_ses-1"], [["sub-01_ses-1", "sub-01_ses-2"]]),
+        (["0001", "0002", "0011"], []),
+        ([f"site1_{n}" for n in range(9)] + ["site2_0"], []),
+        (["CT1-01", "CT1-02"], []),
+        (["ann_a", "ann_b", "bob_a"], []),
+        ([], []),
+    ],
+)
+def test_names_that_look_like_scans_of_one_patient(scans, alike):
+    assert look_alike(scans) == alike
+
+
+def test_names_that_look_like_scans_of_one_patient_are_said(capsys):
+    finish({"p0_a": "p0_a", "p0_b": "p0_b", "p1_a": "p1_a"})
+    assert "2 scans have names as of several scans of one patient: p0_a and p0_b; if they" in capsys.readouterr().out
+    finish({"p0_a": "p0", "p0_b": "p0", "p1_a": "p1"})
+    assert "have names" not in capsys.readouterr().out

@@ -211,6 +211,14 @@ def test_a_scan_that_cannot_be_read_is_left_out_where_that_is_asked_for(tmp_path
     assert "p7" in set(contents(folder)[0]["case"])
 
 
+def test_a_data_set_without_any_usable_scan_is_refused(tmp_path):
+    root = generic(tmp_path / "set", cases=2)
+    for path in (root / "images").iterdir():
+        path.write_text("no scan")
+    with pytest.raises(UserError, match=r"none of 2 scans can be used; the first: .*p0\.nii\.gz: cannot be read"):
+        records.prepare(tmp_path / "records", cases(root), FRACTIONS, {}, skip=True)
+
+
 def test_a_data_set_of_which_no_file_has_changed_is_not_even_listed(tmp_path):
     root, folder = generic(tmp_path / "set", cases=9, clean=(0, 3, 5, 8)), tmp_path / "records"
     (root / "again").symlink_to(root)  # a link that leads back

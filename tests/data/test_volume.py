@@ -68,6 +68,7 @@ def test_the_order_of_a_file_that_does_not_say_it_may_be_given(tmp_path):
     head.header.set_zooms((0.5, 0.6, 5))
     path = saved(tmp_path / "scan.nii", nib.Nifti1Image(head.dataobj, None, head.header))
     assert "".join(nib.aff2axcodes(volume.affine_mm(path, nib.load(path)))) == "LAS"
+    assert volume.without_order([saved(tmp_path / "said.nii", image()), path, tmp_path / "nothing.nii"]) == [path]
     for codes in orientation.ORDERS:
         affine = volume.affine_mm(path, nib.load(path), codes)
         assert "".join(nib.aff2axcodes(affine)) == codes

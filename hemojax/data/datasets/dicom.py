@@ -7,7 +7,7 @@ slices.csv             as in the generic layout; a column SOPInstanceUID may sta
 boxes.csv              as in the generic layout, in indices of dcm2niix's array
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from nibabel import aff2axcodes
@@ -15,6 +15,7 @@ from nibabel import aff2axcodes
 from hemojax.data import dicom, orientation, volume
 from hemojax.data.case import CaseError
 from hemojax.data.datasets import generic
+from hemojax.data.datasets.folder import check_name
 from hemojax.data.dicom import Stack, headers, pixels
 from hemojax.data.listing import Listing
 from hemojax.data.orientation import Turn
@@ -34,7 +35,9 @@ def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]], reading: Reading 
     Raises:
         CaseError: with the path and the reason.
     """
-    return generic.cases(root, subtypes, reading, generic.Scans(_folders, _files, _order, _read, _instances))
+    return generic.cases(
+        root, subtypes, reading, generic.Scans(_folders, _files, _order, _read, _all_say_order, _instances)
+    )
 
 
 def _folders(folder: Path) -> dict[str, Path]:
@@ -43,6 +46,8 @@ def _folders(folder: Path) -> dict[str, Path]:
     found = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")}
     if not found:
         raise CaseError(folder, "holds no folder of DICOM files")
+    for path in found.values():
+        check_name(path)
     return found
 
 
@@ -53,6 +58,10 @@ def _files(path: Path) -> tuple[Path, ...]:
 def _order(path: Path, _: str) -> tuple[Turn, int]:
     stack, _notes = _stack(path)
     return orientation.turn(aff2axcodes(pixels.affine(stack.planes))), len(stack.planes)
+
+
+def _all_say_order(_: Iterable[Path]) -> list[Path]:
+    return []
 
 
 def _read(path: Path, _: str) -> Volume:

@@ -25,13 +25,14 @@ def files(folder: Path, endings: Sequence[str], *, strict: bool = True) -> dict[
         strict: whether scans with another ending are refused.
 
     Raises:
-        CaseError: the folder holds scans with another ending, or two files of one name.
+        CaseError: the folder holds scans with another ending, two files of one name, or a name that is not UTF-8.
     """
     found: dict[str, Path] = {}
     others = []
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
+        check_name(path)
         ending = next((e for e in endings if path.name.lower().endswith(e)), None)
         if ending is None or (strict and not path.is_file()):
             others.append(path.name)
@@ -50,6 +51,19 @@ def files(folder: Path, endings: Sequence[str], *, strict: bool = True) -> dict[
     if others:
         say(f"{folder}: {len(others)} are no {' or '.join(endings)} files and not used: {listed(others)}")
     return found
+
+
+def check_name(path: Path) -> None:
+    """Refuse a name that no table can hold: its bytes are not UTF-8, as of archives from elsewhere.
+
+    Raises:
+        CaseError: it is such a name.
+    """
+    try:
+        path.name.encode()
+    except UnicodeEncodeError:
+        shown = path.name.encode(errors="surrogateescape").decode("ascii", "backslashreplace")
+        raise CaseError(path.parent, f"the name '{shown}' is not UTF-8; rename it") from None
 
 
 def say_unused(root: Path, used: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ A blank label is not known: the mask decides; without a mask the slice is left o
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -98,6 +98,7 @@ class Scans(NamedTuple):
         order: from the order of a scan's file to the canonical one, and how many slices it has; given the order `axes`
             of arrays that do not say it.
         read: its volume, likewise.
+        without_order: of these files the ones that do not say their order.
         instances: the case and the slice of every image that has a UID, for tables that name slices by it.
         mask: the volume of a mask, given its file, its scan's, and the order of arrays that do not say it.
         patient: whose a scan is by its name, where no table says it.
@@ -107,6 +108,7 @@ class Scans(NamedTuple):
     files: Callable[[Path], tuple[Path, ...]]
     order: Callable[[Path, str], tuple[Turn, int]]
     read: Callable[[Path, str], Volume]
+    without_order: Callable[[Iterable[Path]], list[Path]]
     instances: Callable[[Mapping[str, Path]], dict[str, tuple[str, int]]]
     mask: Callable[[Path, Path, str], Volume] = mask_files.alone
     patient: Callable[[str], str] = str
@@ -120,7 +122,7 @@ def _without_uids(_: Mapping[str, Path]) -> dict[str, tuple[str, int]]:
     return {}
 
 
-NIFTI = Scans(partial(scans, strict=True), _itself, volume.order, volume.read, _without_uids)
+NIFTI = Scans(partial(scans, strict=True), _itself, volume.order, volume.read, volume.without_order, _without_uids)
 
 
 def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]], reading: Reading = PLAIN, how: Scans = NIFTI) -> Listing:
@@ -164,6 +166,8 @@ def listing(
         CaseError: see `cases`.
     """
     root, images, masks, tables = found
+    if not reading.axes:
+        _say_order(root, len(images), how.without_order(images.values()))
     labels, faults = _labels(root, images, masks, tables=tables, subtypes=subtypes, reading=reading, how=how)
     sources = {}
     for name, path in images.items():
@@ -197,6 +201,16 @@ def masks_of(folder: Path, images: Mapping[str, Path]) -> dict[str, Path]:
         bare = sorted(images.keys() - scan_of.values())
         say(f"{folder}: {len(bare)} of {len(images)} scans have no mask: {listed(bare)}")
     return {scan: files[name] for name, scan in scan_of.items()}
+
+
+def _say_order(folder: Path, number: int, unsaid: Sequence[Path]) -> None:
+    """A word about scans whose files do not say their order."""
+    if unsaid:
+        names = listed(path.name for path in unsaid)
+        say(
+            f"{folder}: {len(unsaid)} of {number} scans do not say the order of their arrays and are read as LAS: "
+            f"{names}; name another order: --config.data.axes"
+        )
 
 
 def _tables(
