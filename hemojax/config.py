@@ -26,6 +26,8 @@ def defaults() -> ConfigDict:
     data.layout = "generic"
     data.root = ""  # folder of the data set; a phantom is generated there (default: in the workdir)
     data.on_error = "stop"  # at a scan that cannot be read | skip: leave it out, and say so in the report
+    # Cases and patients under keyed digests, in everything that is written; <workdir>/private has the table of names.
+    data.hash_names = False
     data.labels = ("any",)  # a logit each: any, or EPH, SDH, SAH, IPH, IVH
     data.masks = ConfigDict({"haemorrhage": ANY_SUBTYPE})  # what CAMs are scored against: name -> mask integers
     data.subtypes = ConfigDict(BHSD_SUBTYPES)  # the mask integers of each

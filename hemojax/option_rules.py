@@ -114,6 +114,7 @@ RULES = {
     "data.subtypes.*": _integers(255),
     "data.fractions.*": number(0.0),
     "data.on_error": choice("stop", "skip"),
+    "data.hash_names": FLAG,
     "data.intensity": WORD,
     "data.axes": TEXT,
     "data.resample_masks": FLAG,

@@ -25,6 +25,7 @@ ADDED = {
     "data": {
         "mirror_channels": False,
         "on_error": "stop",
+        "hash_names": False,
         "intensity": "hu",
         "axes": "",
         "resample_masks": False,

@@ -187,12 +187,13 @@ def tissues(levels: Int[np.ndarray, " levels"]) -> list[str]:
     ]
 
 
-def described(census: Census, *, skip: bool) -> dict[str, Any]:
+def described(census: Census, *, skip: bool, private: bool = False) -> dict[str, Any]:
     """The census as JSON.
 
     Args:
         census: what was found.
         skip: whether cases that cannot be used are left out, instead of forbidding to train.
+        private: leave out lines that may hold names of a data set whose cases go under digests.
     """
     index, levels = census.index, [look.levels for look in census.looks.values() if look.levels is not None]
     problems, rows = [*census.refused, *census.faults.values()], dict(iter(index.groupby("case")))
@@ -210,9 +211,9 @@ def described(census: Census, *, skip: bool) -> dict[str, Any]:
         "orders": dict(Counter(look.stored or "not said" for look in census.looks.values() if not look.part.fault)),
         "shapes": _shapes(index),
         "spacing_mm": _spacing(index),
-        "problems": problems,
+        "problems": list(census.faults.values()) if private else problems,
         "unscored": census.unscored,
-        "notes": census.said,
+        "notes": [] if private else census.said,
         "each": {name: _of_case(rows.get(name, index), look) for name, look in census.looks.items()},
     }
 

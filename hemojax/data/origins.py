@@ -1,12 +1,13 @@
 """What a prepared case was made of, so that a later run can tell whether it still is the same.
 
-An origin is JSON: a digest of what tables say of the case, and for each of its files the size, the times of its last
-changes, and a digest of its content. A file whose size and times are the same is taken for unchanged; of any other one
-the content decides.
+An origin is JSON: a digest of what tables say of the case, and for each of its files, which have numbers and no names
+there, the size, the times of its last changes, and a digest of its content. A file whose size and times are the same is
+taken for unchanged; of any other one the content decides.
 """
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,34 +42,35 @@ def digest(path: Path) -> str:
 def of(source: Source) -> Origin:
     """The origin of a case, its files' digests not yet known."""
     said = _digest(source.said.encode(errors="surrogatepass")).hexdigest()
-    return {"said": said, "files": {str(path): [stamp(path), None] for path in source.files}}
+    return {"said": said, "files": {str(n): [stamp(path), None] for n, path in enumerate(source.files)}}
 
 
-def with_digests(origin: Origin) -> Origin:
-    """The origin with digests of the files as they are now."""
-    return origin | {"files": {path: [known, digest(Path(path))] for path, (known, _) in origin["files"].items()}}
+def with_digests(origin: Origin, files: Sequence[Path]) -> Origin:
+    """The origin with digests of its files as they are now."""
+    entries = zip(origin["files"].items(), files, strict=True)
+    return origin | {"files": {n: [known, digest(path)] for (n, (known, _)), path in entries}}
 
 
-def settled(origin: Origin) -> Origin:
+def settled(origin: Origin, files: Sequence[Path]) -> Origin:
     """The origin without the digests of files that have changed since it was taken: nothing is the same as these."""
-    entries = origin["files"].items()
+    entries = zip(origin["files"].items(), files, strict=True)
     return origin | {
-        "files": {path: [known, found if stamp(Path(path)) == known else None] for path, (known, found) in entries}
+        "files": {n: [known, found if stamp(path) == known else None] for (n, (known, found)), path in entries}
     }
 
 
-def same(now: Origin, before: Origin) -> bool:
+def same(now: Origin, before: Origin, files: Sequence[Path]) -> bool:
     """Whether a case is what it was; adds to `now` the digests that are known or had to be taken for that.
 
     Args:
         now: see `of`.
-        before: see `settled`; read from JSON.
+        before: see `settled`; read from JSON. Earlier versions wrote paths where numbers stand.
+        files: of the case.
     """
-    if now["said"] != before["said"] or list(now["files"]) != list(before["files"]):
+    if now["said"] != before["said"] or len(now["files"]) != len(before["files"]):
         return False
-    for path, entry in now["files"].items():
-        known, found = before["files"][path]
-        entry[1] = found if found is not None and known == entry[0] else digest(Path(path))
+    for entry, (known, found), path in zip(now["files"].values(), before["files"].values(), files, strict=True):
+        entry[1] = found if found is not None and known == entry[0] else digest(path)
         if entry[1] != found:
             return False
     return True
@@ -89,7 +91,7 @@ def tree(root: Path) -> str:
 
 def key(origin: Origin, options: str) -> str:
     """A name for what is prepared from a case as it stands, with these options."""
-    stamps = sorted((path, known) for path, (known, _) in origin["files"].items())
+    stamps = [known for known, _ in origin["files"].values()]
     return _digest(repr((options, origin["said"], stamps)).encode(errors="surrogatepass")).hexdigest()
 
 

@@ -79,12 +79,13 @@ def make(task: Task) -> Part:
     """Read a case and write its part, unless the file is there; a faulty case has none."""
     if task.path.exists():
         return read(task.path)
-    origin = origins.with_digests(task.origin)
+    files = task.source.files
+    origin = origins.with_digests(task.origin, files)
     try:
         case = task.source.case()
     except UserError as error:
-        return Part(origins.settled(origin), None, {}, str(error))
-    part = Part(origins.settled(origin), case.split, rows(case))
+        return Part(origins.settled(origin, files), None, {}, str(error))
+    part = Part(origins.settled(origin, files), case.split, rows(case))
     with replacing(task.path) as temporary:
         writer = ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
         for record in (json.dumps(part).encode(), *_records(case)):

@@ -10,6 +10,7 @@ from hemojax.data.datasets import LAYOUTS, WITHOUT_MASKS, recognition
 from hemojax.data.listing import Listing
 from hemojax.data.patients import Patients
 from hemojax.data.phantom.dataset import write_phantom
+from hemojax.data.pseudonyms import PRIVATE, Pseudonyms
 from hemojax.errors import UserError, check_name
 from hemojax.progress import say
 
@@ -26,6 +27,7 @@ class DataSet(NamedTuple):
         subtypes: mask integers of each.
         how: its scans are read.
         patients: whose they are.
+        pseudonyms: under which digests the cases go; None: under their names.
     """
 
     root: Path
@@ -33,6 +35,7 @@ class DataSet(NamedTuple):
     subtypes: dict[str, tuple[int, ...]]
     how: reading.Reading
     patients: Patients
+    pseudonyms: Pseudonyms | None
 
     def listing(self) -> Listing:
         """Its cases, of which each is read with its patient.
@@ -41,7 +44,8 @@ class DataSet(NamedTuple):
             CaseError: tables, names or masks contradict each other.
         """
         cases = LAYOUTS["generic" if self.layout == "phantom" else self.layout]
-        return self.patients.of(cases(self.root, self.subtypes, self.how))
+        found = self.patients.of(cases(self.root, self.subtypes, self.how))
+        return found if self.pseudonyms is None else self.pseudonyms.of(found)
 
 
 def data_set(data: ConfigDict, folder: Path) -> DataSet:
@@ -67,6 +71,7 @@ def data_set(data: ConfigDict, folder: Path) -> DataSet:
         subtypes={name: tuple(values) for name, values in data.subtypes.items()},
         how=reading.of_config(data),
         patients=Patients(data.patients, data.patient_pattern),
+        pseudonyms=Pseudonyms(folder.with_name(PRIVATE)) if data.hash_names else None,
     )
 
 
@@ -101,6 +106,7 @@ def prepare(config: ConfigDict, folder: Path) -> None:
         "phantom": data.phantom.to_dict() if data.layout == "phantom" else None,
         **{name: data[name] for name in DEALING},
         "patients_table": patients.digest,
+        **({} if found.pseudonyms is None else {"names": found.pseudonyms("")}),  # earlier versions do not name it
     }
     skip, tree = data.on_error == "skip", origins.tree(root) if root.exists() else None
     if not records.stand(folder, fingerprint, tree, skip=skip):

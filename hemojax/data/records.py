@@ -90,7 +90,9 @@ def prepare(
     wanted = _wanted(fingerprint)
     stood = _read(folder / "origins.json") if _read(folder / "fingerprint.json") == wanted else {}
     found = {name: origins.of(source) for name, source in listing.sources.items()}
-    same = {n for n in found if n in stood and (skip or not stood[n]["fault"]) and origins.same(found[n], stood[n])}
+    files = {name: source.files for name, source in listing.sources.items()}
+    kept = {name for name in found if name in stood and (skip or not stood[name]["fault"])}
+    same = {name for name in kept if origins.same(found[name], stood[name], files[name])}
     if stood and list(found) == list(stood) and len(same) == len(found):
         refreshed = {name: stood[name] | found[name] for name in found}
         if refreshed != stood:  # files were touched; the next run need not look into them

@@ -26,6 +26,8 @@ DEFLATE = 1032
 """At most so many bytes come of one that gzip wrote (https://zlib.net/zlib_tech.html)."""
 SAME_PLACE = 0.1
 """Corners of two grids that lie closer than so much of a pixel are the same."""
+FARTHEST = 1e6
+"""mm: numbers of an affine beyond are damage, and so are voxels smaller than 1 / FARTHEST."""
 SQUARE = 1.5
 """An axial slice's pixels are no longer than so many times their width: else they were slices of another direction."""
 LONGEST = 3.0
@@ -189,8 +191,12 @@ def affine_mm(path: Path, image: nib.Nifti1Image, axes: str = "") -> Float[np.nd
     affine[:3] *= unit
     if not np.isfinite(affine).all():
         raise CaseError(path, "its affine is not finite; repair it")
+    if np.abs(affine).max() > FARTHEST:
+        raise CaseError(
+            path, f"its affine holds {affine.flat[np.abs(affine).argmax()]:g} mm, as no scan does; repair it"
+        )
     lengths = nib.affines.voxel_sizes(affine)
-    if (lengths == 0).any() or abs(np.linalg.det(affine[:3, :3])) < 1e-3 * lengths.prod():
+    if lengths.min() < 1 / FARTHEST or abs(np.linalg.det(affine[:3, :3])) < 1e-3 * lengths.prod():
         raise CaseError(
             path, f"its affine has no inverse, its voxels are {_by(lengths)} mm; repair its sform or set its code to 0"
         )

@@ -23,6 +23,7 @@ from hemojax.benchmark import (
 from hemojax.checks import checked
 from hemojax.data import records
 from hemojax.data.prepare import prepare
+from hemojax.data.pseudonyms import PRIVATE, Pseudonyms
 from hemojax.errors import UserError
 from hemojax.run import Run, TrainedRun, describe, guard
 from hemojax.statistics import summary, thresholds, trainings
@@ -59,9 +60,12 @@ def _trainings(config: ConfigDict, workdir: Path) -> None:
         for one in runs.values():
             one.workdir.mkdir(exist_ok=True)
             # A phantom that hemojax made is beside the records.
-            for name in {run.records.name, "phantom"} & {path.name for path in workdir.iterdir()}:
-                if not (one.workdir / name).exists():
-                    (one.workdir / name).symlink_to(Path("..", name))
+            for name in {run.records.name, "phantom", PRIVATE} & {path.name for path in workdir.iterdir()}:
+                _link(one.workdir, name)
+    elif devices.is_first_host() and config.data.hash_names:
+        Pseudonyms(workdir / PRIVATE)  # a case has one digest in all folds
+        for one in runs.values():
+            _link(one.workdir, PRIVATE)
     devices.wait_for_all("folders")
     describe(run, records.about(run.records))
     # All that the hosts do together comes first: none waits for another that scores.
@@ -76,6 +80,13 @@ def _trainings(config: ConfigDict, workdir: Path) -> None:
     best = trainings.best_stages(summaries, thresholds.PROTOCOLS[config.eval.protocol])
     agreement = consistency.measure(runs, best[~best["baseline"].astype(bool)])
     results.write_table(run.results / "consistency.parquet", agreement)
+
+
+def _link(folder: Path, name: str) -> None:
+    """Give a training's folder what lies in the folder of all trainings."""
+    folder.mkdir(exist_ok=True)
+    if not (folder / name).exists():
+        (folder / name).symlink_to(Path("..", name))
 
 
 def _explained(config: ConfigDict, workdir: Path) -> tuple[TrainedRun, explained.Explained, pd.DataFrame]:

@@ -22,6 +22,7 @@ from hemojax.cam import postprocess, random, refinement, targets
 from hemojax.checks import sized
 from hemojax.data import case, dicom, grey, hounsfield, intensity, reading, volume
 from hemojax.data.datasets import csv_table, generic
+from hemojax.data.pseudonyms import PRIVATE, Pseudonyms
 from hemojax.data.volume import Volume
 from hemojax.errors import UserError, check_name
 from hemojax.metrics import boxes
@@ -96,7 +97,12 @@ def explain(config: ConfigDict, workdir: Path) -> None:
     if not config.explain.scans:
         raise UserError("name a folder of .nii.gz files or of DICOM, or one file: --config.explain.scans=PATH")
     scans = _scans(config.explain)
+    shown = {name: name for name in scans}
     run = stored(workdir)
+    if config.data.hash_names or run.config.data.hash_names:
+        hidden = Pseudonyms(workdir / PRIVATE)
+        hidden.note(scans)
+        shown = {name: hidden(name) for name in scans}
     choice = choose(config.explain, run)  # before the weights are read, which takes longer
     run = loop.trained(run)
     cam = sized(config.cam, run.network, run.config.data)
@@ -105,20 +111,22 @@ def explain(config: ConfigDict, workdir: Path) -> None:
     tables = _Tables(workdir / "explain", made_by, run.config.data.labels)
     tables.write()  # what cannot be written is found out before the first scan is explained
     with Progress("explaining", len(scans)) as progress:
-        for name, scan in scans.items():
+        for own, scan in scans.items():
+            name = shown[own]
             try:
                 given = _read(scan, how)
                 found = find(Scan(name, given.hu))
                 _check_finite(scan, found, given.volume)
                 probability, found_boxes = _give_back(tables.folder / name, given, found, choice.threshold)
             except case.CaseError as error:
-                tables.failed(name, str(error).replace(str(scan), scan.name))
+                tables.failed(name, _of_scan(str(error), scan, own, name))
             except (UserError, OSError):  # nothing more can be written
                 raise
             except Exception as error:  # whatever it is, the other scans are explained
                 logging.info("%s", name, exc_info=True)
                 reason = (str(error).splitlines() or [""])[0]
-                tables.failed(name, f"{scan.name}: could not be explained ({type(error).__name__}: {reason})")
+                line = f"{scan.name}: could not be explained ({type(error).__name__}: {reason})"
+                tables.failed(name, _of_scan(line, scan, own, name))
             else:
                 positive = np.asarray((probability > 0.5).any(axis=1))
                 bare = positive & ~np.asarray(found.heat.any(axis=(0, 1)))[given.volume.numbers]
@@ -134,6 +142,7 @@ def explain(config: ConfigDict, workdir: Path) -> None:
                             dicom.slices_first(given.volume.turn.stored(array))
                             for array in (found.heat > np.float32(choice.threshold), found.heat)
                         )
+                        origin = origin._replace(scan=name)
                         dicom_files.write(tables.folder, origin, mask=mask, heat=heat, positive=positive)
                     except case.CaseError as error:
                         tables.failed(name, str(error))
@@ -336,6 +345,19 @@ def _boxes(name: str, heat: Float[np.ndarray, "h w n"], mask: np.ndarray) -> pd.
     return scan_files.boxes_rows(
         name, np.array(slices, np.int64), np.array(found, np.int64).reshape(-1, 4), np.array(scores, np.float64)
     )
+
+
+def _of_scan(line: str, scan: Path | dicom.Stack, own: str, shown: str) -> str:
+    """A line that names a scan's file by its last name, or by the scan's digest where it goes under one.
+
+    Args:
+        line: what is said of the scan.
+        scan: the scan.
+        own: its name.
+        shown: the name under which it goes.
+    """
+    line = line.replace(str(scan), scan.name)
+    return line if shown == own else line.replace(scan.name, shown).replace(own, shown)
 
 
 def _check_finite(scan: Path | dicom.Stack, found: Found, volume: Volume) -> None:

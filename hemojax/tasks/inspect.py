@@ -27,18 +27,19 @@ def inspect(config: ConfigDict, workdir: Path) -> None:
     for label in (*config.data.labels, *config.data.stratify):
         check_name(label, LABELS, "data.labels")
     taken = census.take(config.data, Run(config, workdir).records)
-    found = census.described(taken, skip=config.data.on_error == "skip")
+    found = census.described(taken, skip=config.data.on_error == "skip", private=config.data.hash_names)
     results.write_json(workdir / "inspect.json", found)
     middles = {name: look.middle for name, look in taken.looks.items() if look.middle is not None}
     tiles = [_tile(name, middle) for name, middle in middles.items()]
     figures.write_figure(workdir / "inspect.png", contact_sheet.draw(tiles))
     report.show(Console(), inspection.content(found))
-    for kind, lines in (("note", found["notes"]), ("not scored", found["unscored"]), ("problem", found["problems"])):
+    problems = [*taken.refused, *taken.faults.values()]
+    for kind, lines in (("note", taken.said), ("not scored", taken.unscored), ("problem", problems)):
         for line in lines:
             say(f"{kind}: {line}")
     say(f"more of each case: {workdir / 'inspect.json'}; a slice of each: {workdir / 'inspect.png'}")
     if not found["trainable"]:
-        number = len(found["problems"])
+        number = len(problems)
         raise UserError(
             f"{config.data.root or config.data.layout}: cannot be trained on, {number} problem{'s' * (number > 1)} "
             f"(see above, or {workdir / 'inspect.json'})"

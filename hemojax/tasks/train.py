@@ -81,7 +81,7 @@ def _pretrained(run: Run) -> Variables:
     """Of the run's network after its training on the phantom, slices of which are taken as large as they are."""
     config = run.config.copy_and_resolve_references()
     config.data.update(layout="phantom", root="", size=config.data.phantom.size)
-    config.data.update(patients="", patient_pattern="", folds=0, fold=0)  # which are the data set's
+    config.data.update(patients="", patient_pattern="", folds=0, fold=0, hash_names=False)  # which are the data set's
     config.train.epochs = config.train.pretrain_epochs
     before = Run(config, run.pretraining)
     loop.train(before, _prepared(before), loop.initial_variables(config))

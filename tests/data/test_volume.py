@@ -91,6 +91,8 @@ def written(path, offset, form, *values):
         (280, "<12f", [0] * 12, "its affine has no inverse, its voxels are 0 x 0 x 0 mm; repair its sform"),
         (280, "<8f", [-0.5, 0, 0, 10] * 2, "its affine has no inverse"),
         (284, "<f", [np.nan], "its affine is not finite"),
+        (284, "<f", [1e30], r"its affine holds 1e\+30 mm, as no scan does"),
+        (280, "<12f", [1e-30, 0, 0, 0, 0, 1e-30, 0, 0, 0, 0, 1e-30, 0], "its affine has no inverse"),
         (42, "<3h", [20000, 20000, 20000], "its header claims 20000 x 20000 x 20000 voxels, more than a head CT has"),
         (42, "<3h", [512, 512, 400], r"cannot be read, copy it again \(its header claims 512 x 512 x 400 voxels"),
         (42, "<3h", [-3, 24, 4], "."),
