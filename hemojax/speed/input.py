@@ -89,19 +89,18 @@ def _cases() -> Iterator[Case]:
     volume = 200 * ndimage.gaussian_filter(rng.standard_normal((SIDE, SIDE, SCAN), np.float32), (4, 4, 0))
     labels = np.zeros((SCAN, 6), np.int8)
     labels[::2] = 1
-    for split, number in (("train", SLICES // SCAN), ("validation", 1), ("test", 1)):
-        for n in range(number):
-            yield Case(
-                name=f"{split}{n}",
-                patient=f"{split}{n}",
-                split=split,
-                hu=np.roll(volume, n, axis=0).astype(np.int16),
-                mask=np.zeros(volume.shape, np.uint16),
-                labels=labels,
-                slices=np.arange(SCAN),
-                axes="LPS",
-                spacing=(0.5, 0.5, 5.0),
-            )
+    for n, split in enumerate(["train"] * (SLICES // SCAN) + ["validation", "test"]):
+        yield Case(
+            name=f"{split}{n}",
+            patient=f"{split}{n}",
+            split=split,
+            hu=np.roll(volume, n, axis=0).astype(np.int16),
+            mask=np.zeros(volume.shape, np.uint16),
+            labels=labels,
+            slices=np.arange(SCAN),
+            axes="LPS",
+            spacing=(0.5, 0.5, 5.0),
+        )
 
 
 class Clock:

@@ -70,7 +70,8 @@ def test_what_a_gzip_file_holds_behind_its_array_is_not_unpacked(tmp_path):
     bomb = gzip.compress(scan) + b"".join([gzip.compress(bytes(2**24))] * 20)
     (tmp_path / "a.nii.gz").write_bytes(bomb)
     before = peak()
-    assert volume.read(tmp_path / "a.nii.gz").array.shape == (24, 24, 4)
+    with pytest.raises(CaseError, match="holds much more than the 24 x 24 x 4 voxels of its header"):
+        volume.read(tmp_path / "a.nii.gz")
     assert peak() - before < 1e8
 
 
@@ -138,7 +139,7 @@ def test_links_that_lead_back_or_nowhere(tmp_path):
     )
     (root / "slices.csv").unlink()
     (root / "images" / "p3.nii.gz").symlink_to(root / "images" / "p3.nii.gz")
-    assert "images: 1 are no .nii.gz files: p3.nii.gz" in refused(LAYOUTS["generic"], root, BHSD_SUBTYPES)
+    assert "p3.nii.gz: a folder, or a link to nothing" in refused(LAYOUTS["generic"], root, BHSD_SUBTYPES)
     (root / "images" / "p3.nii.gz").unlink()
     assert len(list(LAYOUTS["generic"](root, BHSD_SUBTYPES))) == 3
     (root / "masks").rename(tmp_path / "masks")

@@ -112,7 +112,9 @@ def test_a_census_names_nobody(tmp_path, config, capsys):
 
 
 def test_what_tables_contradict_is_said_without_names(tmp_path, config):
-    config.data.update(on_error="stop", patients="", patient_pattern="(Tudor)")
+    table = tmp_path / "patients.csv"
+    table.write_text("case,patient\nPlantagenet p0,Tudor\n")
+    config.data.update(on_error="stop", patients=str(table), patient_pattern="(Plantagenet)")
     with pytest.raises(UserError, match=r"^id-\w{16}: what is said of it contradicts") as caught:
         prepare.prepare(config, tmp_path / "work" / "records")
     assert "antagenet" not in str(caught.value)

@@ -32,7 +32,7 @@ def test_waiting_share_of_a_trace(tmp_path):
     assert shares[0.0][0] < 0.3
     measured, slept = shares[0.2]
     assert measured == pytest.approx(slept, abs=0.1)
-    assert measured > 0.4
+    assert measured > shares[0.0][0]
 
 
 def test_a_trace_without_operations_is_refused(tmp_path):
