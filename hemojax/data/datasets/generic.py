@@ -118,8 +118,8 @@ def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]], reading: Reading 
     Raises:
         CaseError: with the path and the reason; what concerns one case alone is raised when it is read.
     """
-    if root.is_dir():
-        folder_.say_unused(root, USED)
+    folder_.check_layout(root)
+    folder_.say_unused(root, USED)
     images = how.find(root / "images")
     if not reading.axes:
         _say_order(root / "images", len(images), how.without_order(images.values()))
