@@ -102,8 +102,8 @@ def check_splits(index: pd.DataFrame) -> None:
             if not (np.asarray(labels) == value).any():
                 why = "" if value else " (a slice without a row and without a mask is not known: write 0)"
                 raise UserError(
-                    f"split '{split}' has no {kind} slice{why}: bring more patients, or set the column 'split' of "
-                    "slices.csv"
+                    f"split '{split}' has no {kind} slice{why}: bring more patients, set the column 'split' of "
+                    "slices.csv, or deal otherwise: --config.data.split_seed=1"
                 )
 
 
