@@ -1,5 +1,6 @@
 """Which split each patient is in: as the data set says, or dealt; never two splits for one patient."""
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -103,10 +104,32 @@ def check_splits(index: pd.DataFrame) -> None:
                 why = "" if value else " (a slice without a row and without a mask is not known: write 0)"
                 refuse(
                     UserError(
-                        f"split '{split}' has no {kind} slice{why}: bring more patients, or set the column 'split' of "
-                        "slices.csv"
+                        f"split '{split}' has no {kind} slice{why}: bring more patients, set the column 'split' of "
+                        "slices.csv, or deal otherwise: --config.data.split_seed=1"
                     )
                 )
+
+
+def check_labels(index: pd.DataFrame, labels: Sequence[str]) -> None:
+    """Refuse a label of which a split knows nothing, and say where it is never positive or never negative.
+
+    Args:
+        index: of the records, all splits.
+        labels: that are learnt, of LABELS.
+
+    Raises:
+        UserError: names the label and the split.
+    """
+    for label, split in itertools.product(labels, SPLITS):
+        known = index.loc[(index["split"] == split) & (index[label] >= 0), label]
+        if known.empty:
+            raise UserError(
+                f"--config.data.labels: {label} is known for no slice of split '{split}'; give it in slices.csv, or "
+                "choose other labels"
+            )
+        for value, kind in ((1, "positive"), (0, "negative")):
+            if not (known == value).any():
+                say(f"split '{split}' has no {kind} slice of {label}; it has no AUROC there")
 
 
 def write_splits(path: Path, index: pd.DataFrame) -> None:

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from hemojax import devices, results
 from hemojax.checks import checked
-from hemojax.data import loader, mask_targets, records
+from hemojax.data import loader, mask_targets, records, splits
 from hemojax.data.case import SPLITS
 from hemojax.data.prepare import prepare
 from hemojax.errors import UserError
@@ -37,6 +37,7 @@ def train(config: ConfigDict, workdir: Path) -> TrainedRun:
     reader = _prepared(run)
     data = run.config.data
     index = pd.concat([records.read_index(reader.folder, split) for split in SPLITS])
+    splits.check_labels(index, data.labels)
     mask_targets.check(index, data.masks.to_dict(), scored=config.task == "bench")
     describe(run, records.about(run.records))
     loop.train(run, reader, _pretrained(run) if initial is None else initial)

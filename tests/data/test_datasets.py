@@ -285,8 +285,11 @@ def test_generic_faults(tmp_path, fault, line):
 
 
 def test_empty_and_missing_folders(tmp_path):
-    with pytest.raises(CaseError, match="images: no such folder"):
-        read("generic", tmp_path)
+    for layout in LAYOUTS:
+        with pytest.raises(CaseError, match=f"{tmp_path.name}: has no folder 'images', .*; it holds nothing"):
+            read(layout, tmp_path)
+        with pytest.raises(CaseError, match="elsewhere: no such folder"):
+            read(layout, tmp_path / "elsewhere")
     (tmp_path / "images").mkdir()
     with pytest.raises(CaseError, match=r"images: holds no \.nii\.gz or \.nii file"):
         read("generic", tmp_path)

@@ -359,5 +359,5 @@ def test_a_case_is_one_volume(tmp_path):
         CaseError, match=r"p0: holds 2 volumes, one series without gaps was expected \(ct-.*: 1 slice missing"
     ):
         list(LAYOUTS["dicom"](tmp_path, BHSD_SUBTYPES))
-    with pytest.raises(CaseError, match=r"images: no such folder"):
+    with pytest.raises(CaseError, match=r"images: has no folder .images., .* it holds p0"):
         list(LAYOUTS["dicom"](tmp_path / "images", BHSD_SUBTYPES))

@@ -7,7 +7,7 @@ import pytest
 from data.made_cases import made
 
 from hemojax.data.case import SPLITS
-from hemojax.data.splits import SplitAssigner, write_splits
+from hemojax.data.splits import SplitAssigner, check_labels, write_splits
 from hemojax.errors import UserError
 
 FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
@@ -83,3 +83,13 @@ def test_splits_are_written_down(tmp_path):
     rows = {"case": ["b", "b", "a"], "patient": ["q", "q", "p"], "split": ["test", "test", "train"], "slice": [0, 1, 0]}
     write_splits(tmp_path / "splits.csv", pd.DataFrame(rows))
     assert (tmp_path / "splits.csv").read_text() == "case,patient,split\na,p,train\nb,q,test\n"
+
+
+def test_a_label_of_which_a_split_knows_nothing_is_refused(capsys):
+    index = pd.DataFrame({"split": ["train", "validation", "test"] * 2, "any": [1] * 3 + [0] * 3})
+    index["IVH"] = [1, 0, 1, 0, 0, 0]
+    check_labels(index, ("any", "IVH"))
+    assert capsys.readouterr().out == "split 'validation' has no positive slice of IVH; it has no AUROC there\n"
+    index["SDH"] = [1, -1, 1, 0, -1, 0]
+    with pytest.raises(UserError, match=r"data\.labels: SDH is known for no slice of split 'validation'"):
+        check_labels(index, ("any", "SDH"))

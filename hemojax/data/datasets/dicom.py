@@ -41,8 +41,6 @@ def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]], reading: Reading 
 
 
 def _folders(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise CaseError(folder, "no such folder")
     found = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")}
     if not found:
         raise CaseError(folder, "holds no folder of DICOM files")

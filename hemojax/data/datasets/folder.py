@@ -66,6 +66,21 @@ def check_name(path: Path) -> None:
         raise CaseError(path.parent, f"the name '{shown}' is not UTF-8; rename it") from None
 
 
+def check_layout(root: Path) -> None:
+    """Refuse a folder that is no data set of any layout.
+
+    Raises:
+        CaseError: it is missing, or has no folder `images`.
+    """
+    if not root.is_dir():
+        raise CaseError(root, "no such folder")
+    if not (root / "images").is_dir():
+        there = listed(sorted(path.name for path in root.iterdir()))
+        raise CaseError(
+            root, f"has no folder 'images', where every layout has its scans; it holds {there or 'nothing'}"
+        )
+
+
 def say_unused(root: Path, used: Sequence[str]) -> None:
     """Name what lies in a data set's folder beside what its layout uses; documents are passed over.
 

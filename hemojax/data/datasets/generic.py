@@ -139,8 +139,8 @@ def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]], reading: Reading 
     Raises:
         CaseError: with the path and the reason; what concerns one case alone is raised when it is read.
     """
-    if root.is_dir():
-        folder_.say_unused(root, USED)
+    folder_.check_layout(root)
+    folder_.say_unused(root, USED)
     images = how.find(root / "images")
     masks = masks_of(root / "masks", images)
     return listing(Found(root, images, masks, _tables(root, images, how.instances)), subtypes, reading, how)

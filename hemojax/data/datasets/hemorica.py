@@ -61,9 +61,7 @@ def cases(root: Path, subtypes: Mapping[str, tuple[int, ...]], reading: Reading 
     """
     if reading.axes and reading.axes[2] not in "SI":
         raise UserError(f"--config.data.axes={reading.axes}: Hemorica's files are axial slices, end with S or I")
-    for path in (root, root / "images"):
-        if not path.is_dir():
-            raise CaseError(path, "no such folder")
+    folder.check_layout(root)
     table = _located(root, _table(root))
     patients = {str(patient): rows.sort_values("slice") for patient, rows in table.groupby("patient")}
     drawn: dict[str, np.ndarray] = {}
