@@ -62,12 +62,12 @@ cli.run()
     assert done.stdout.split() == ["/h/runs/a", "/h/d", "/h/s", "/h"], done.stderr
 
 
-def test_a_disk_that_refuses_is_a_line(monkeypatch):
+def test_a_disk_that_refuses_is_a_line(tmp_path, monkeypatch):
     def refuse(config, workdir):
         raise PermissionError(errno.EACCES, "Permission denied", "/scans/a.nii")
 
     monkeypatch.setattr(cli, "CONFIG", SimpleNamespace(value=smoke.get_config()))
-    monkeypatch.setattr(cli, "WORKDIR", SimpleNamespace(value="work"))
+    monkeypatch.setattr(cli, "WORKDIR", SimpleNamespace(value=str(tmp_path)))
     monkeypatch.setattr(cli, "DISTRIBUTED", SimpleNamespace(value=False))
     monkeypatch.setattr(cli.flags, "FLAGS", {"verbosity": SimpleNamespace(present=True)})
     monkeypatch.setitem(sys.modules, "hemojax.compilation", SimpleNamespace(keep_programs=lambda: None))
