@@ -113,7 +113,7 @@ def test_what_can_be_trained_on_and_not_scored(tmp_path):
 def test_a_data_set_that_is_not_there_is_one_problem(tmp_path):
     seen, _ = found(tmp_path, tmp_path / "nowhere")
     assert not seen["trainable"]
-    assert f"{tmp_path / 'nowhere' / 'images'}: no such folder" in seen["problems"]
+    assert f"{tmp_path / 'nowhere'}: no such folder" in seen["problems"]
 
 
 def test_every_fold_is_looked_at(tmp_path):

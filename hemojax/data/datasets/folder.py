@@ -67,7 +67,7 @@ def check_name(path: Path) -> None:
 
 
 def check_layout(root: Path) -> None:
-    """Refuse a folder that is no data set of any layout.
+    """Refuse a folder that is no data set with a folder `images`.
 
     Raises:
         CaseError: it is missing, or has no folder `images`.
@@ -76,9 +76,7 @@ def check_layout(root: Path) -> None:
         raise CaseError(root, "no such folder")
     if not (root / "images").is_dir():
         there = listed(sorted(path.name for path in root.iterdir()))
-        raise CaseError(
-            root, f"has no folder 'images', where every layout has its scans; it holds {there or 'nothing'}"
-        )
+        raise CaseError(root, f"has no folder 'images', where the layout has its scans; it holds {there or 'nothing'}")
 
 
 def say_unused(root: Path, used: Sequence[str]) -> None:
