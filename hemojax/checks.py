@@ -95,7 +95,7 @@ def _naming(option: str) -> Iterator[None]:
 def sized(cam: ConfigDict, network: Network, data: ConfigDict) -> ConfigDict:
     """The config's cam section with numbers for its `batch` and `chunk`, by the devices' memory where they are 0."""
     cam, held = cam.copy_and_resolve_references(), devices.memory()
-    found = memory.at_once(network, (data.size, data.size, hounsfield.channels(grey.planes(data))), held)
+    found = memory.at_once(network, (data.size, data.size, grey.channels(data)), held)
     cam.batch = cam.batch or found.batch * (jax.local_device_count() if held else 1)
     cam.chunk = cam.chunk or found.chunk
     return cam

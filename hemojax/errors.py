@@ -29,6 +29,17 @@ def one_line(text: str) -> str:
     return "".join(ascii(letter)[1:-1] if category(letter) in _STEERING else letter for letter in text)
 
 
+def first_line(error: Exception) -> str:
+    """Of what an error says; its kind if it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def listed(names: Iterable[object], shown: int = 5) -> str:
+    """The first names, and how many more there are."""
+    every = [str(name) for name in names]
+    return ", ".join(every[:shown]) + (f" and {len(every) - shown} more" if len(every) > shown else "")
+
+
 def check_name(name: str, known: Iterable[str], kind: str) -> None:
     """Refuse a name that is not known.
 

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import textwrap
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from hemojax.errors import UserError
 
@@ -95,6 +97,17 @@ def replacing(path: Path) -> Iterator[Path]:
 def home(value: str) -> str:
     """A path as it was given, with the home folder for a `~` at its beginning."""
     return os.path.expanduser(value)
+
+
+def write_stamp(path: Path, value: dict[str, Any]) -> None:
+    """Writes JSON by which a later run knows what was made, and of what."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value))
+
+
+def read_stamp(path: Path) -> dict[str, Any]:
+    """What `write_stamp` wrote; empty where nothing was."""
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def refusal(error: BaseException, folder: Path) -> str | None:

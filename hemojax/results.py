@@ -33,7 +33,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hemojax.errors import UserError
+from hemojax.errors import UserError, first_line
 from hemojax.files import replacing
 
 _TEXT, _COUNT, _REAL, _FLAG = pa.string(), pa.int32(), pa.float32(), pa.bool_()
@@ -135,7 +135,7 @@ def read_table(path: Path) -> pd.DataFrame:
         # Not `read_table(path)`: that would also take columns from folder names such as `seed=1`.
         table = pq.ParquetFile(path).read()
     except pa.ArrowException as error:
-        raise UserError(f"{path}: not a readable Parquet file ({_first_line(error)})") from error
+        raise UserError(f"{path}: not a readable Parquet file ({first_line(error)})") from error
     table = _conform(path, dict(zip(table.column_names, table.columns, strict=True)), schema)
     nullable = {_COUNT: pd.Int32Dtype(), _FLAG: pd.BooleanDtype()}
     return pd.DataFrame(
@@ -159,7 +159,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({_first_line(error)})") from error
+        raise UserError(f"{path}: not valid JSON ({first_line(error)})") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -195,7 +195,7 @@ def _cast(path: Path, column: pa.Array | pa.ChunkedArray, field: pa.Field) -> pa
     try:
         return column.cast(field.type)
     except pa.ArrowInvalid as error:
-        raise UserError(f"{path}: column {field.name!r} does not fit {field.type} ({_first_line(error)})") from error
+        raise UserError(f"{path}: column {field.name!r} does not fit {field.type} ({first_line(error)})") from error
 
 
 def _family(dtype: pa.DataType) -> str:
@@ -207,7 +207,3 @@ def _family(dtype: pa.DataType) -> str:
     if pa.types.is_list(dtype):
         return f"list of {_family(dtype.value_type)}s"
     return str(dtype)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

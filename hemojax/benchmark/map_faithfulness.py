@@ -98,7 +98,7 @@ def build(config: ConfigDict, network: Network, mesh: Mesh | None = None) -> Pro
     mesh = mesh or devices.mesh()
     platform = devices.platform(mesh)
     options, normalisation = config.eval.faithfulness, config.data.normalisation
-    channels = hounsfield.channels(grey.planes(config.data))
+    channels = grey.channels(config.data)
     air = hounsfield.normalise(np.zeros((1, 1, grey.planes(config.data)), np.float32), normalisation)
     value = jnp.asarray(air.reshape(channels), jnp.float32)
 

@@ -26,7 +26,7 @@ from hemojax.benchmark.explained import images as explained_images
 from hemojax.cam import postprocess, targets
 from hemojax.cam.registry import METHODS, costly
 from hemojax.compilation import Program
-from hemojax.data import grey, hounsfield
+from hemojax.data import grey
 from hemojax.metrics import similarity
 from hemojax.models.staged import StagedNetwork
 from hemojax.network import Variables
@@ -70,7 +70,7 @@ def compare(run: TrainedRun, explained: Explained, *, cells: pd.DataFrame) -> pd
     slices = spread(slices, config.eval.sanity.slices)
     batches = _batches(run, slices, explained.logits)
     maps = _explainer(run, batches, cells)
-    channels = hounsfield.channels(grey.planes(config.data))
+    channels = grey.channels(config.data)
     # Another seed than that of the training, which began at its own fresh parameters.
     fresh = state.initialise(network, config.data.size, channels, jax.random.key(config.seed + 1))
     original = maps(run.variables)

@@ -6,7 +6,6 @@ is described beside them: maps of other weights, methods or slices are never tak
 
 import dataclasses
 import functools
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +26,7 @@ from hemojax.cam.registry import costly, draws_masks
 from hemojax.compilation import Program
 from hemojax.data import loader
 from hemojax.errors import UserError
-from hemojax.files import replacing
+from hemojax.files import read_stamp, replacing
 from hemojax.network import Network
 from hemojax.progress import Progress
 from hemojax.run import Run, TrainedRun, create_network
@@ -100,7 +99,7 @@ def compute(run: TrainedRun, explained: Explained) -> pd.DataFrame:
         }
         home = run.maps / job.name
         stamp = home / "job.json"
-        before = json.loads(stamp.read_text()) if stamp.exists() else {}
+        before = read_stamp(stamp)
         described = with_batches_of(before, described)
         if before != described and devices.is_first_host():
             shutil.rmtree(home, ignore_errors=True)

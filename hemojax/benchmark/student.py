@@ -124,7 +124,7 @@ class Student:
     def initial(self) -> PyTree:
         """The decoder's first parameters."""
         data, key = self.run.config.data, jax.random.key(self.run.config.seed)
-        images = jnp.zeros((1, data.size, data.size, hounsfield.channels(grey.planes(data))))
+        images = jnp.zeros((1, data.size, data.size, grey.channels(data)))
         found = jax.eval_shape(self.features, self.run.variables, images)
         return Program(lambda key: self.decoder.init(key, [jnp.zeros(one.shape) for one in found], images))(key)
 
@@ -148,7 +148,7 @@ class Student:
 def of_run(run: TrainedRun) -> Student:
     """A student that sees the last stage of each resolution."""
     data = run.config.data
-    images = jnp.zeros((1, data.size, data.size, hounsfield.channels(grey.planes(data))))
+    images = jnp.zeros((1, data.size, data.size, grey.channels(data)))
     _, sown = jax.eval_shape(partial(run.network.apply, mutable=["intermediates"]), run.variables, images)
     last = {sown["intermediates"][stage].shape[1]: stage for stage in run.network.stages}
     shifts = tuple(registration.shift(run.network, data.size / cells) for cells in last)

@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int16
 
-from hemojax.data.datasets.csv_table import listed
 from hemojax.data.refusals import refuse
-from hemojax.errors import UserError
+from hemojax.errors import UserError, listed
 from hemojax.progress import say
 
 

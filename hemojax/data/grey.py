@@ -6,7 +6,6 @@ says what they were made with. A step between two levels is 0.001 HU in a window
 level takes half of the memory of a float, and half of its way to a device.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,7 @@ from hemojax.data import hounsfield, midline, records
 from hemojax.data.case import SPLITS
 from hemojax.data.orientation import CANONICAL
 from hemojax.errors import UserError
-from hemojax.files import replacing
+from hemojax.files import read_stamp, write_stamp
 from hemojax.progress import Progress
 
 LAYOUT = 2
@@ -63,6 +62,11 @@ def planes(data: ConfigDict) -> int:
     return len(data.windows) * (3 if data.mirror_channels else 1)
 
 
+def channels(data: ConfigDict) -> int:
+    """How many inputs a network has for them, see `hounsfield.channels`."""
+    return hounsfield.channels(planes(data))
+
+
 def with_mirror_image(windows: Float32[np.ndarray, "s s w"]) -> Float32[np.ndarray, "s s c"]:
     """The slice; its mirror image; and by how much the slice is brighter, as a bleed is: three planes a window.
 
@@ -87,7 +91,7 @@ def prepare(folder: Path, data: ConfigDict) -> None:
     """
     stamp, path, unfinished = folder / "grey.json", folder / "grey.npy", folder / "grey.unfinished.npy"
     wanted = _fingerprint(data)
-    if stamp.exists() and json.loads(stamp.read_text()) == wanted:
+    if read_stamp(stamp) == wanted:
         return
     stamp.unlink(missing_ok=True)
     first, sources = first_places(folder), {split: records.data_source(folder, split) for split in SPLITS}
@@ -108,23 +112,17 @@ def prepare(folder: Path, data: ConfigDict) -> None:
             for start in range(done, number, BLOCK):
                 for _ in pool.map(make, range(start, min(start + BLOCK, number))):
                     progress.advance()
-                _write(folder / "grey.unfinished.json", {"done": start + BLOCK, **wanted})
+                write_stamp(folder / "grey.unfinished.json", {"done": start + BLOCK, **wanted})
     unfinished.replace(path)
     (folder / "grey.unfinished.json").unlink()
-    _write(stamp, wanted)
+    write_stamp(stamp, wanted)
 
 
 def _done(folder: Path, wanted: dict[str, Any]) -> int:
     """How many slices a killed preparation with these options has made."""
-    stamp = folder / "grey.unfinished.json"
-    found = json.loads(stamp.read_text()) if stamp.exists() else {}
+    found = read_stamp(folder / "grey.unfinished.json")
     done = found.pop("done", 0)
     return done if found == wanted and (folder / "grey.unfinished.npy").exists() else 0
-
-
-def _write(path: Path, value: dict[str, Any]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value))
 
 
 def open_file(folder: Path) -> UInt16[np.ndarray, "n s s w"]:

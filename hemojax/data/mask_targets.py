@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from hemojax.data.case import BOXED, SPLITS
-from hemojax.data.datasets.csv_table import listed
 from hemojax.data.refusals import refuse
-from hemojax.errors import UserError
+from hemojax.errors import UserError, listed
 from hemojax.progress import say
 
 

@@ -11,10 +11,9 @@ import pandas as pd
 
 from hemojax.data.case import Case, CaseError
 from hemojax.data.datasets import label_table, matching
-from hemojax.data.datasets.csv_table import listed
 from hemojax.data.listing import Listing
 from hemojax.data.refusals import refuse
-from hemojax.errors import UserError
+from hemojax.errors import UserError, listed
 from hemojax.progress import say
 
 COLUMNS = {"patient": "patient", "split": "split", **label_table.WHOSE}

@@ -26,7 +26,7 @@ from hemojax.data.listing import Listing
 from hemojax.data.parts import FEATURES, SPACING, Part
 from hemojax.data.splits import SplitAssigner, check_splits, write_splits
 from hemojax.errors import UserError
-from hemojax.files import replacing
+from hemojax.files import read_stamp, write_stamp
 from hemojax.progress import Progress, say
 
 EMPTY = ("split", "any", "case", "patient", "digest")
@@ -44,19 +44,19 @@ def stand(folder: Path, fingerprint: Mapping[str, Any], tree: str | None, *, ski
         tree: of the data set's folder, see `origins.tree`; None if that is gone, and the records are all there is.
         skip: see `prepare`.
     """
-    unchanged = tree is None or _read(folder / "tree.json") == {"tree": tree}
-    known = unchanged and _read(folder / "fingerprint.json") == _wanted(fingerprint)
+    unchanged = tree is None or read_stamp(folder / "tree.json") == {"tree": tree}
+    known = unchanged and read_stamp(folder / "fingerprint.json") == _wanted(fingerprint)
     return known and (skip or not left_out(folder))
 
 
 def layout(folder: Path) -> str:
     """The layout of the data set that the folder's records are of; "" where there are none."""
-    return str(_read(folder / "fingerprint.json").get("layout", ""))
+    return str(read_stamp(folder / "fingerprint.json").get("layout", ""))
 
 
 def remember(folder: Path, tree: str) -> None:
     """Note that the records are those of a data set whose files stand so, for `stand`."""
-    _write(folder / "tree.json", {"tree": tree})
+    write_stamp(folder / "tree.json", {"tree": tree})
 
 
 def prepare(
@@ -88,7 +88,7 @@ def prepare(
         UserError: a case is not usable, or a split has no positive or no negative slice.
     """
     wanted = _wanted(fingerprint)
-    stood = _read(folder / "origins.json") if _read(folder / "fingerprint.json") == wanted else {}
+    stood = read_stamp(folder / "origins.json") if read_stamp(folder / "fingerprint.json") == wanted else {}
     found = {name: origins.of(source) for name, source in listing.sources.items()}
     files = {name: source.files for name, source in listing.sources.items()}
     kept = {name for name in found if name in stood and (skip or not stood[name]["fault"])}
@@ -96,7 +96,7 @@ def prepare(
     if stood and list(found) == list(stood) and len(same) == len(found):
         refreshed = {name: stood[name] | found[name] for name in found}
         if refreshed != stood:  # files were touched; the next run need not look into them
-            _write(folder / "origins.json", refreshed)
+            write_stamp(folder / "origins.json", refreshed)
         return
     if stood:
         say(f"the data set has changed: {_some([name for name in {**found, **stood} if name not in same])}")
@@ -122,8 +122,8 @@ def prepare(
     index.to_parquet(unfinished / "index.parquet", index=False)
     write_splits(unfinished / "splits.csv", index)
     described = {name: dict(part.origin, split=part.split, fault=part.fault) for name, part in cases.items()}
-    _write(unfinished / "origins.json", described)
-    _write(unfinished / "fingerprint.json", wanted)
+    write_stamp(unfinished / "origins.json", described)
+    write_stamp(unfinished / "fingerprint.json", wanted)
     _take_place(unfinished, folder)
     shutil.rmtree(home)
     counts = ", ".join(f"{split} {(index['split'] == split).sum()}" for split in SPLITS)
@@ -148,7 +148,7 @@ def _made(tasks: Sequence[parts.Task], skip: bool) -> list[Part]:
 
 def left_out(folder: Path) -> dict[str, str]:
     """The cases that these records do not hold because they could not be read, and why."""
-    return {name: origin["fault"] for name, origin in _read(folder / "origins.json").items() if origin["fault"]}
+    return {name: origin["fault"] for name, origin in read_stamp(folder / "origins.json").items() if origin["fault"]}
 
 
 def about(folder: Path) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def about(folder: Path) -> dict[str, Any]:
     """
     cases = [
         (name, origin["said"], [found for _, found in origin["files"].values()], origin["fault"])
-        for name, origin in _read(folder / "origins.json").items()
+        for name, origin in read_stamp(folder / "origins.json").items()
     ]
     identity = hashlib.blake2b(json.dumps(cases).encode(), digest_size=16).hexdigest()
     return {"records": identity, "left_out": left_out(folder)}
@@ -274,15 +274,6 @@ def _some(names: Sequence[str]) -> str:
 def _wanted(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     """The fingerprint with the layout of records, as JSON has it."""
     return json.loads(json.dumps(dict(fingerprint) | {"records": LAYOUT}))
-
-
-def _write(path: Path, value: dict[str, Any]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def read_index(folder: Path, split: str) -> pd.DataFrame:

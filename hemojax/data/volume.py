@@ -15,6 +15,7 @@ from scipy import ndimage
 from hemojax.data import orientation
 from hemojax.data.case import CaseError
 from hemojax.data.orientation import Turn
+from hemojax.errors import first_line
 
 MM = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
 """Of a header's unit of length."""
@@ -300,11 +301,11 @@ def _naming(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise CaseError(path, "no such file") from None
     except HeaderDataError as error:
-        raise CaseError(path, f"its header cannot be used, convert the scan again ({_first_line(error)})") from None
+        raise CaseError(path, f"its header cannot be used, convert the scan again ({first_line(error)})") from None
     except Exception as error:  # a damaged file can make a reader fail in any way, and must not end a batch
         if path.is_dir():
             raise CaseError(path, "is a folder; bring the file that is in it here") from None
-        raise CaseError(path, f"cannot be read, copy it again ({_first_line(error)})") from None
+        raise CaseError(path, f"cannot be read, copy it again ({first_line(error)})") from None
     finally:
         logger.disabled = silent
 
@@ -327,7 +328,3 @@ def _check_size(path: Path, image: nib.Nifti1Image) -> None:
 
 def _by(numbers: Shaped[np.ndarray, " n"] | tuple[int, ...]) -> str:
     return " x ".join(f"{number:g}" for number in numbers)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from hemojax.errors import UserError
+from hemojax.errors import UserError, listed
 from hemojax.files import replacing
 from hemojax.models import torch_files
 from hemojax.models.staged import LOCAL, StagedNetwork
@@ -166,8 +166,7 @@ def _unwrapped(tensors: Mapping[str, np.ndarray], wanted: Set[str], source: obje
 
 def _some(names: Sequence[str]) -> str:
     """The first names of a list, each in printable characters and cut where it is long, and how many more there are."""
-    first = ", ".join(textwrap.shorten(ascii(name)[1:-1], 100) for name in names[:SHOWN])
-    return first + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    return listed((textwrap.shorten(ascii(name)[1:-1], 100) for name in names), SHOWN)
 
 
 def state_dict(network: StagedNetwork, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from scipy import ndimage
 
 from hemojax import devices, models
-from hemojax.data import grey, hounsfield, loader, records
+from hemojax.data import grey, loader, records
 from hemojax.data.case import Case
 from hemojax.data.listing import of_cases
 from hemojax.training import loop, state, step
@@ -163,7 +163,7 @@ def _epoch(config: ConfigDict, reader: loader.Reader, network: str) -> Row:
     per_epoch = loader.batches_an_epoch(reader.folder, batch)
     make = partial(models.create, network, len(config.data.labels), dtype=jnp.dtype(config.model.dtype))
     optimiser = state.optimizer(config.train, EPOCHS * per_epoch)
-    channels = hounsfield.channels(grey.planes(config.data))
+    channels = grey.channels(config.data)
     variables = state.initialise(make(), config.data.size, channels, jax.random.key(0))
     current = devices.replicate(state.create(variables, optimiser))
     weights, inputs = jnp.ones(len(config.data.labels)), loop.training_inputs(config, per_epoch)

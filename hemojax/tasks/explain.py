@@ -21,10 +21,10 @@ from hemojax.benchmark import explained, fusion, stored_maps, student
 from hemojax.cam import postprocess, random, refinement, targets
 from hemojax.checks import sized
 from hemojax.data import case, dicom, grey, hounsfield, intensity, reading, volume
-from hemojax.data.datasets import csv_table, generic
+from hemojax.data.datasets import generic
 from hemojax.data.pseudonyms import PRIVATE, Pseudonyms
 from hemojax.data.volume import Volume
-from hemojax.errors import UserError, check_name
+from hemojax.errors import UserError, check_name, listed
 from hemojax.metrics import boxes
 from hemojax.progress import Progress, say
 from hemojax.reporting import dicom_files, figures, scan_files
@@ -137,12 +137,11 @@ def explain(config: ConfigDict, workdir: Path) -> None:
                 )
                 if isinstance(scan, dicom.Stack) and _can_be_referred_to(name, scan):
                     try:
-                        origin = _origin(scan, run, choice, identity=config.explain.dicom_identity)
+                        origin = _origin(name, scan, run, choice, identity=config.explain.dicom_identity)
                         mask, heat = (
                             dicom.slices_first(given.volume.turn.stored(array))
                             for array in (found.heat > np.float32(choice.threshold), found.heat)
                         )
-                        origin = origin._replace(scan=name)
                         dicom_files.write(tables.folder, origin, mask=mask, heat=heat, positive=positive)
                     except case.CaseError as error:
                         tables.failed(name, str(error))
@@ -227,10 +226,10 @@ def _identity(config: ConfigDict) -> str:
     return f"{config.name}-{digest[:12]}"
 
 
-def _origin(stack: dicom.Stack, run: Run, choice: Choice, *, identity: bool) -> dicom_files.Origin:
+def _origin(name: str, stack: dicom.Stack, run: Run, choice: Choice, *, identity: bool) -> dicom_files.Origin:
     planes = stack.planes
     return dicom_files.Origin(
-        scan=stack.name,
+        scan=name,
         sources=dicom.sources(stack, identity=identity),
         frames=[plane.frame for plane in planes if plane.multi_frame],
         numbers=[plane.number for plane in planes],
@@ -369,7 +368,7 @@ def _check_finite(scan: Path | dicom.Stack, found: Found, volume: Volume) -> Non
     finite = {"logits": np.isfinite(found.logits).all(axis=1), "maps": np.isfinite(found.heat).all(axis=(0, 1))}
     for what, of_slice in finite.items():
         if not of_slice.all():
-            slices = csv_table.listed(np.sort(volume.numbers[~of_slice]))
+            slices = listed(np.sort(volume.numbers[~of_slice]))
             path = Path(scan.name) if isinstance(scan, dicom.Stack) else scan
             raise case.CaseError(path, f"the network's {what} are not finite in slices {slices}; look at the scan")
 

@@ -38,7 +38,7 @@ def initial_variables(config: ConfigDict) -> Variables:
     """Fresh variables from the seed, or the given weights with a fresh classifier, scaled by `train.head_scale`."""
     network = create_network(config)
     key = jax.random.key(config.seed)
-    variables = state.initialise(network, config.data.size, hounsfield.channels(grey.planes(config.data)), key)
+    variables = state.initialise(network, config.data.size, grey.channels(config.data), key)
     if config.model.weights:
         path = pretrained.locate(config.model.weights, config.model.name)
         variables = pretrained.load(path, network, variables)
@@ -62,7 +62,7 @@ def trained(run: Run) -> TrainedRun:
         UserError: nothing was trained there.
     """
     network, data = create_network(run.config), run.config.data
-    channels = hounsfield.channels(grey.planes(data))
+    channels = grey.channels(data)
     like = jax.eval_shape(lambda: state.initialise(network, data.size, channels, jax.random.key(0)))
     checkpoints = Checkpoints(run.checkpoints)
     try:

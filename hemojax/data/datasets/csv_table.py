@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from hemojax.data.case import CaseError
+from hemojax.errors import listed
 from hemojax.progress import say
 
 SEPARATORS = ",;\t|"
@@ -81,12 +82,6 @@ def whole_numbers(path: Path, table: pd.DataFrame, name: str) -> pd.Series:
         line, text = odd.iloc[0][[LINE, name]]
         raise CaseError(path, f"line {line}: '{text}' in the column {name} is no whole number")
     return found.astype("int64")
-
-
-def listed(names: Iterable[object], shown: int = 5) -> str:
-    """The first names, and how many more there are."""
-    every = [str(name) for name in names]
-    return ", ".join(every[:shown]) + (f" and {len(every) - shown} more" if len(every) > shown else "")
 
 
 def _text(path: Path) -> str:

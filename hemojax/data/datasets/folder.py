@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hemojax.data.case import CaseError
-from hemojax.data.datasets.csv_table import listed
 from hemojax.data.refusals import refuse
+from hemojax.errors import listed
 from hemojax.progress import say
 
 _OTHERS = "nii.gz nii hdr img mha mhd nrrd nhdr mgz mnc npy npz ima dcm dicom nii.bz2 nii.xz nii.zst nii.zip mif"

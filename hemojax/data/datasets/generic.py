@@ -31,13 +31,14 @@ from hemojax.data.agreement import Pair
 from hemojax.data.case import Case, CaseError
 from hemojax.data.datasets import folder as folder_
 from hemojax.data.datasets import label_table, mask_files, matching
-from hemojax.data.datasets.csv_table import LINE, listed
+from hemojax.data.datasets.csv_table import LINE
 from hemojax.data.datasets.label_table import BOX, LABEL_COLUMNS
 from hemojax.data.labels import LABELS
 from hemojax.data.listing import Listing, Source, refuse
 from hemojax.data.orientation import CANONICAL, Turn
 from hemojax.data.reading import PLAIN, Reading
 from hemojax.data.volume import Volume
+from hemojax.errors import listed
 from hemojax.progress import say
 
 SUFFIXES = (".nii.gz", ".nii")

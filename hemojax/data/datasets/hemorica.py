@@ -22,12 +22,12 @@ from hemojax.data import case as cases_
 from hemojax.data import intensity, orientation, refusals
 from hemojax.data.case import Case, CaseError
 from hemojax.data.datasets import folder, label_table, matching
-from hemojax.data.datasets.csv_table import LINE, listed
+from hemojax.data.datasets.csv_table import LINE
 from hemojax.data.labels import LABELS
 from hemojax.data.listing import Listing, Source, refuse
 from hemojax.data.orientation import CANONICAL
 from hemojax.data.reading import PLAIN, Reading
-from hemojax.errors import UserError
+from hemojax.errors import UserError, first_line, listed
 from hemojax.progress import say
 
 AXES = "PLS"
@@ -179,8 +179,7 @@ def read_slice(path: Path) -> np.ndarray:
         array = np.lib.format.open_memmap(path, mode="r")  # no header makes it allocate what is not there
         shape = array.shape
     except Exception as error:  # a damaged file can make a reader fail in any way
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CaseError(path, f"cannot be read, copy it again ({reason})") from None
+        raise CaseError(path, f"cannot be read, copy it again ({first_line(error)})") from None
     if len(shape) != 2:
         raise CaseError(path, f"is not one slice: its shape is {shape}")
     return np.array(array)

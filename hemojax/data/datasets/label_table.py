@@ -10,9 +10,10 @@ from hemojax.data import agreement
 from hemojax.data.agreement import Pair
 from hemojax.data.case import SPLITS, CaseError
 from hemojax.data.datasets import csv_table
-from hemojax.data.datasets.csv_table import LINE, listed
+from hemojax.data.datasets.csv_table import LINE
 from hemojax.data.labels import LABELS
 from hemojax.data.refusals import refuse
+from hemojax.errors import listed
 from hemojax.progress import say
 
 TRUE = {"1", "true", "yes", "y"}

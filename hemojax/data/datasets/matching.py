@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from hemojax.data.case import CaseError
-from hemojax.data.datasets.csv_table import listed
 from hemojax.data.refusals import refuse
+from hemojax.errors import listed
 from hemojax.progress import say
 
 ENDINGS = re.compile(r"(\.nii\.gz|\.nii|\.npy|\.hdr|\.img|\.dcm|\.gz)+$", re.IGNORECASE)

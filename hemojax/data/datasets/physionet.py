@@ -17,11 +17,12 @@ import pandas as pd
 from hemojax.data import volume
 from hemojax.data.case import CaseError
 from hemojax.data.datasets import folder, generic, label_table, mask_files, matching
-from hemojax.data.datasets.csv_table import LINE, listed
+from hemojax.data.datasets.csv_table import LINE
 from hemojax.data.datasets.folder import Place
 from hemojax.data.datasets.generic import Found, Tables
 from hemojax.data.listing import Listing
 from hemojax.data.reading import PLAIN, Reading
+from hemojax.errors import listed
 from hemojax.progress import say
 
 SCANS, MASKS, TABLE = "ct_scans", "masks", "hemorrhage_diagnosis_raw_ct.csv"

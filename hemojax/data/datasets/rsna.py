@@ -26,7 +26,7 @@ from jaxtyping import Int8, Int16
 from hemojax.data import intensity, volume
 from hemojax.data.case import Case, CaseError
 from hemojax.data.datasets import folder, label_table
-from hemojax.data.datasets.csv_table import LINE, listed
+from hemojax.data.datasets.csv_table import LINE
 from hemojax.data.datasets.folder import Place
 from hemojax.data.dicom import headers, pixels
 from hemojax.data.dicom.headers import Plane, Unreadable
@@ -34,6 +34,7 @@ from hemojax.data.labels import LABELS
 from hemojax.data.listing import Listing, Source
 from hemojax.data.orientation import CANONICAL
 from hemojax.data.reading import PLAIN, Reading
+from hemojax.errors import listed
 from hemojax.progress import Progress, say
 
 IMAGES, TABLE = "stage_2_train", "stage_2_train.csv"

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from hemojax.data.case import CaseError
 from hemojax.data.datasets import csv_table, generic, mask_files
-from hemojax.data.datasets.csv_table import LINE, listed
+from hemojax.data.datasets.csv_table import LINE
 from hemojax.data.datasets.folder import Place
 from hemojax.data.datasets.generic import Found, Tables
 from hemojax.data.listing import Listing
 from hemojax.data.reading import PLAIN, Reading
+from hemojax.errors import listed
 from hemojax.progress import say
 
 TABLE = "info.csv"

@@ -15,6 +15,7 @@ from nibabel.nifti1 import Nifti1Image
 from hemojax.data.case import CaseError
 from hemojax.data.dicom import headers, pixels
 from hemojax.data.dicom.headers import Plane, Unreadable
+from hemojax.errors import listed
 
 DOUBLED_MM = 0.05
 """Planes that lie closer stand at one place."""
@@ -128,17 +129,11 @@ def _planes(paths: Iterable[Path]) -> tuple[list[Plane], list[str]]:
         if not found and path.name.upper() != "DICOMDIR":
             others[path.suffix.lower() or "without an ending"] += 1
         planes += found
-    notes = [f"{_listed(names)} left out: {reason}" for reason, names in unreadable.items()]
+    notes = [f"{listed(names, NAMED)} left out: {reason}" for reason, names in unreadable.items()]
     if others:
         kinds = ", ".join(f"{number} {ending}" for ending, number in sorted(others.items()))
         notes.append(f"{_many(others.total(), 'file')} left out: no DICOM ({kinds})")
     return planes, notes
-
-
-def _listed(names: Sequence[str]) -> str:
-    """The first few of many names."""
-    rest = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _many(number: int, what: str) -> str:
